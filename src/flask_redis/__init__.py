@@ -1,0 +1,8 @@
+"""Redis for Flask applications, simple as dead."""
+
+from __future__ import annotations
+
+from .config import ConfigError
+from .extension import Redis
+
+__all__ = ["ConfigError", "Redis"]

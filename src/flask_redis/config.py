@@ -1,0 +1,474 @@
+"""From ``app.config`` to frozen, checked :class:`Settings`.
+
+Nothing here knows a Flask application or opens a connection: :func:`load` takes a mapping and a prefix, and returns
+what a client is to be built from.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import dataclasses
+import difflib
+import pkgutil
+import re
+import reprlib
+import ssl
+import typing as t
+import urllib.parse
+import warnings
+from pathlib import Path
+
+from . import urls
+from .parameters import ALIASES
+from .parameters import boolean
+from .parameters import cluster_node_class
+from .parameters import Converter
+from .parameters import Parameter
+from .parameters import parameters
+from .parameters import Rejected
+from .parameters import seconds
+from .parameters import text
+from .parameters import whole_from
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used: the message names the key, and says what is accepted.
+
+    Raised by ``init_app``. The message shows the value unless it is a secret.
+    """
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Settings:
+    """What one client is built from. Made by :func:`load`."""
+
+    #: The config prefix, such as ``"REDIS"``.
+    prefix: str
+    #: ``"standalone"``, ``"sentinel"``, ``"cluster"``, ``"memory"`` or ``"embedded"``.
+    topology: str
+    client_class: type[t.Any]
+    #: The keyword arguments of the client class.
+    options: cabc.Mapping[str, t.Any]
+    #: What the URL stated, by the config keys that it is written back to.
+    stated: cabc.Mapping[str, t.Any]
+    #: The sentinels, or the start-up nodes of a cluster.
+    nodes: tuple[tuple[str, int], ...] = ()
+    #: The Sentinel service, or the name in a ``memory://`` or ``embedded://`` URL.
+    name: str = ""
+    #: Whether a Sentinel connection reads from the replicas.
+    replica: bool = False
+    #: The keyword arguments of the connections to the sentinels themselves.
+    sentinel_options: cabc.Mapping[str, t.Any] | None = None
+    #: A ``Retry``, a number of retries, or None for the client's own default.
+    retry: t.Any = None
+    #: ``fail_max`` and ``reset_timeout`` (in seconds) of the circuit breaker, or None for no breaker.
+    breaker: cabc.Mapping[str, t.Any] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the client connects, the password masked."""
+        return _describe(self)
+
+    def __repr__(self) -> str:
+        # That of a dataclass would show the password.
+        return f"<Settings {self.prefix} {self.url}>"
+
+
+#: The client class of a package, for a cluster and not, where no ``CLASS`` is configured.
+CLASSES: t.Final[cabc.Mapping[tuple[str, bool], str]] = {
+    ("redis", False): "redis.Redis",
+    ("redis", True): "redis.RedisCluster",
+    ("valkey", False): "valkey.Valkey",
+    ("valkey", True): "valkey.ValkeyCluster",
+}
+
+#: The names of the keys that are no parameter of a client class.
+OWN_KEYS: t.Final = frozenset(
+    {
+        "circuit_breaker",
+        "class",
+        "password_file",
+        "sentinel_kwargs",
+        "sentinel_service",
+        "sentinels",
+        "url",
+        "url_file",
+    }
+)
+
+#: What a URL states and is written back to ``app.config``, as version 1.0 did.
+WRITTEN_BACK: t.Final = ("host", "port", "username", "password", "db")
+
+
+def load(config: cabc.Mapping[str, t.Any], prefix: str) -> Settings:
+    """Read the settings of one connection.
+
+    :param config: ``app.config``, or a mapping like it.
+    :param prefix: the config prefix, without the underscore that follows it.
+    :raises ConfigError: if a value cannot be used.
+    """
+    values = _Values(config, prefix)
+    url = _read_url(values)
+    client_class = _client_class(values, url)
+    topology = _topology(values, url, client_class)
+    known = parameters(client_class)
+    values.rename(known)
+    if url is not None:
+        _lay_over(values, url, known)
+    name, replica = _service(values) if topology == "sentinel" else (url.name if url else "", False)
+    nodes = _nodes(values, url, topology)
+    sentinel_options = _sentinel_options(values, known)
+    retry = values.take("retry", _retry)
+    breaker = values.take("circuit_breaker", _breaker)
+    options = _location(values, topology) | _options(values, known)
+    values.refuse_leftovers_of_the_url(client_class)
+    values.warn_of_near_misses(known)
+    return Settings(
+        prefix=prefix,
+        topology=topology,
+        client_class=client_class,
+        options=options,
+        stated=_stated(url, options),
+        nodes=nodes,
+        name=name,
+        replica=replica,
+        sentinel_options=sentinel_options,
+        retry=retry,
+        breaker=breaker,
+    )
+
+
+class _Value(t.NamedTuple):
+    """A configured value, with the words for where it stands and whether that is the URL."""
+
+    where: str
+    value: t.Any
+    in_url: bool = False
+
+
+class _Values:
+    """The values under one prefix, by the rest of their keys in lower case. Each is taken once."""
+
+    def __init__(self, config: cabc.Mapping[str, t.Any], prefix: str) -> None:
+        start = f"{prefix}_"
+        self.prefix = prefix
+        self._values = {k[len(start) :].lower(): _Value(k, v) for k, v in config.items() if k.startswith(start)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values and self._values[name].value is not None
+
+    def is_none(self, name: str) -> bool:
+        """Whether *name* is configured as None."""
+        return name in self._values and self._values[name].value is None
+
+    def key(self, name: str) -> str:
+        """The whole configuration key of *name*."""
+        return f"{self.prefix}_{name.upper()}"
+
+    def put(self, name: str, value: _Value) -> None:
+        """Replace the value of *name*."""
+        self._values[name] = value
+
+    def drop(self, *names: str) -> None:
+        """Forget the values of *names*, which nothing will need."""
+        for name in names:
+            self._values.pop(name, None)
+
+    def take(self, name: str, convert: Converter) -> t.Any:
+        """The converted value of *name*; None if there is none."""
+        where, value, _ = self._values.pop(name, _Value("", None))
+        if value is None:
+            return None
+        try:
+            return convert(value)
+        except Rejected as rejected:
+            raise ConfigError(f"{where} is {_show(name, value)}; accepted: {rejected}.") from None
+
+    def read_file(self, name: str) -> None:
+        """Let the content of the file that ``NAME_FILE`` names, if any, be the value of *name*."""
+        if f"{name}_file" not in self:
+            return
+        if name in self:
+            raise ConfigError(f"{self.key(name)} and {self.key(name)}_FILE are both set; accepted: one of them.")
+        where, path, _ = self._values.pop(f"{name}_file")
+        try:
+            content = Path(path).read_text("utf-8").rstrip("\r\n")
+        except OSError as error:
+            raise ConfigError(f"{where} is {path!r}, which cannot be read: {error.strerror}.") from None
+        except (TypeError, ValueError):
+            raise ConfigError(f"{where} is {path!r}; accepted: the path of a text file.") from None
+        self.put(name, _Value(f"The content of {where}", content))
+
+    def rename(self, known: cabc.Container[str]) -> None:
+        """Let version 1.0's spellings stand for redis-py's."""
+        for alias, name in ALIASES.items():
+            if alias in self and alias not in known and name in known:
+                value = self._values.pop(alias)
+                self._values.setdefault(name, value)
+
+    def refuse_leftovers_of_the_url(self, client_class: type[t.Any]) -> None:
+        """Raise ConfigError if the URL states what the client class has no parameter for."""
+        for name, (where, _, in_url) in self._values.items():
+            if in_url:
+                raise ConfigError(f"{where}: {_path(client_class)} takes no {name!r}.")
+
+    def warn_of_near_misses(self, known: cabc.Iterable[str]) -> None:
+        """Warn of a key that is probably a misspelt one. All others are nobody's business."""
+        names = {*known, *OWN_KEYS, *ALIASES, "host", "retry"}
+        for name, (where, _, _) in self._values.items():
+            # REDIS_LINKS_URL is the key of another prefix.
+            if name not in names and not any(name.endswith(f"_{other}") for other in names):
+                for likely in difflib.get_close_matches(name, names, 1, 0.85):
+                    warnings.warn(f"{where} is not a key of Flask-And-Redis: {self.key(likely)}?", stacklevel=5)
+
+
+def _show(name: str, value: t.Any) -> str:
+    """*value* for an error message; a secret is not shown."""
+    if urls.SECRET.search(name) or name == "sentinel_kwargs":
+        return "a secret that is not shown here"
+    if name == "url" and isinstance(value, str):
+        return repr(urls.mask(value))
+    # A URL, or a part of one, in the wrong key.
+    return re.sub(r"[^'\"]*@", "***@", reprlib.repr(value))
+
+
+def _path(client_class: type[t.Any]) -> str:
+    return f"{client_class.__module__}.{client_class.__qualname__}"
+
+
+def _read_url(values: _Values) -> urls.URL | None:
+    values.read_file("url")
+    values.read_file("password")
+    return t.cast("urls.URL | None", values.take("url", _parse_url))
+
+
+def _parse_url(value: t.Any) -> urls.URL | None:
+    if not isinstance(value, str):
+        raise Rejected("a URL, such as redis://localhost:6379/0")
+    # An empty variable of the environment is none.
+    return urls.read(value) if value.strip() else None
+
+
+def _client_class(values: _Values, url: urls.URL | None) -> type[t.Any]:
+    key = values.key("class")
+    named = values.take("class", _class_or_path)
+    if isinstance(named, type):
+        return named
+    package, cluster = (url.scheme.package, url.scheme.topology == "cluster") if url else ("redis", False)
+    path = named or CLASSES[package, cluster]
+    try:
+        found = pkgutil.resolve_name(path)
+    except Exception as error:
+        if not named:
+            raise ConfigError(
+                f"{values.key('url')} is a {package} URL, which needs an optional package: "
+                f"pip install 'Flask-And-Redis[{package}]'"
+            ) from error
+        raise ConfigError(f"{key} is {path!r}, which cannot be imported: {error}.") from error
+    if not isinstance(found, type):
+        raise ConfigError(f"{key} is {path!r}, which is not a class; accepted: a client class, or its dotted path.")
+    return found
+
+
+def _class_or_path(value: t.Any) -> type[t.Any] | str:
+    if not isinstance(value, (type, str)) or not value:
+        raise Rejected("a client class, or its dotted path, such as redis.Redis")
+    return value
+
+
+def _topology(values: _Values, url: urls.URL | None, client_class: type[t.Any]) -> str:
+    """The topology, which the URL states, or else the keys of one of them."""
+    cluster = cluster_node_class(client_class) is not None
+    if url is None:
+        return "sentinel" if "sentinels" in values else "cluster" if cluster else "standalone"
+    topology = url.scheme.topology
+    if cluster and topology == "standalone" and not url.scheme.unix:
+        topology = "cluster"
+    if cluster != (topology == "cluster"):
+        accepted = "a subclass of RedisCluster" if topology == "cluster" else "no class of a cluster client"
+        raise ConfigError(f"{values.key('class')} is {_path(client_class)}; accepted with {url.shown!r}: {accepted}.")
+    return topology
+
+
+def _lay_over(values: _Values, url: urls.URL, known: cabc.Container[str]) -> None:
+    """Put what the URL states in the place of the single keys."""
+    key = f"{values.key('url')} {url.shown!r}"
+    if "connection_pool" in values:
+        raise ConfigError(f"{key} and {values.key('connection_pool')} are both set; accepted: one of them.")
+    own = {"role"} if url.scheme.topology == "sentinel" else {"virtual_host"} if url.scheme.unix else set()
+    for name, value in url.options.items():
+        if name not in known and name not in own and name != "retry":
+            raise ConfigError(f"{key}: {name!r} is not an option of its client.")
+        # Celery writes the database of a socket as virtual_host.
+        name = "db" if name == "virtual_host" else name
+        values.put(name, _Value(f"{key}: {name}", value, in_url=True))
+    for name, value in url.stated.items():
+        values.put(name, _Value(f"{key}: {name}", value, in_url=True))
+    if "host" in url.stated:
+        values.drop("unix_socket_path")
+
+
+def _service(values: _Values) -> tuple[str, bool]:
+    """The name of the Sentinel service, and whether its replicas are wanted."""
+    name = values.take("sentinel_service", text)
+    if not name:
+        raise ConfigError(f"{values.key('sentinel_service')} is missing; accepted: {_SENTINEL}.")
+    return name, values.take("role", _role) == "replica"
+
+
+_SENTINEL: t.Final = (
+    "the name of a service that the sentinels watch, in this key or in redis+sentinel://host:26379,host:26379/service"
+)
+
+
+def _role(value: t.Any) -> str:
+    if value not in {"master", "replica"}:
+        raise Rejected("master or replica")
+    return t.cast(str, value)
+
+
+def _nodes(values: _Values, url: urls.URL | None, topology: str) -> tuple[tuple[str, int], ...]:
+    """The sentinels, or the start-up nodes of a cluster."""
+    nodes: cabc.Iterable[tuple[str, int | None]] = url.nodes if url else ()
+    if topology == "sentinel":
+        nodes = nodes or values.take("sentinels", _sentinels)
+        if not nodes:
+            raise ConfigError(f"{values.key('sentinels')} is missing; accepted: {_SENTINEL}.")
+        return tuple((host, port or 26379) for host, port in nodes)
+    if topology == "cluster":
+        values.take("db", _no_database)
+        if "startup_nodes" not in values:
+            host, port = values.take("host", _host_of_a_node), values.take("port", whole_from(1, 65535))
+            return tuple((host, port or 6379) for host, port in nodes or [(host or "localhost", port)])
+    return ()
+
+
+def _sentinels(value: t.Any) -> tuple[tuple[str, int | None], ...]:
+    try:
+        if isinstance(value, str):
+            return urls.split_addresses(value)
+        return tuple(
+            urls.split_addresses(node)[0] if isinstance(node, str) else (str(node[0]), whole_from(1, 65535)(node[1]))
+            for node in value
+        )
+    except (IndexError, KeyError, Rejected, TypeError):
+        raise Rejected("host:port,host:port, or a list of (host, port)") from None
+
+
+def _no_database(value: t.Any) -> None:
+    if whole_from(0)(value) != 0:
+        raise Rejected("0, the one database of a cluster")
+
+
+def _host_of_a_node(value: t.Any) -> str:
+    host = _host(value)
+    if host.startswith("/"):
+        raise Rejected("a host name or an address; a cluster has no Unix socket")
+    return host
+
+
+def _sentinel_options(
+    values: _Values, known: cabc.Mapping[str, Parameter]
+) -> cabc.Mapping[str, t.Any] | None:
+    """The arguments for the connections to the sentinels."""
+
+    def convert(value: t.Any) -> dict[str, t.Any]:
+        if not isinstance(value, cabc.Mapping) or not value.keys() <= known.keys():
+            raise Rejected("a mapping with names of redis-py's connection parameters")
+        try:
+            return {name: known[name].convert(option) for name, option in value.items()}
+        except Rejected as rejected:
+            raise Rejected(f"a mapping in which each value is right; one of them is to be {rejected}") from None
+
+    return t.cast("dict[str, t.Any] | None", values.take("sentinel_kwargs", convert))
+
+
+def _retry(value: t.Any) -> t.Any:
+    """A number of retries, or any package's ``Retry``."""
+    return value if hasattr(value, "call_with_retry") else whole_from(0)(value)
+
+
+def _breaker(value: t.Any) -> cabc.Mapping[str, t.Any] | None:
+    converters: dict[str, Converter] = {"fail_max": whole_from(1), "reset_timeout": seconds}
+    if not isinstance(value, cabc.Mapping):
+        try:
+            return {} if boolean(value) else None
+        except Rejected:
+            raise Rejected("true, false, or a mapping with fail_max and reset_timeout (seconds)") from None
+    if not value.keys() <= converters.keys():
+        raise Rejected("a mapping with fail_max and reset_timeout (seconds), and nothing else")
+    try:
+        return {name: converters[name](limit) for name, limit in value.items()}
+    except Rejected as rejected:
+        raise Rejected(f"in fail_max and reset_timeout {rejected}") from None
+
+
+def _location(values: _Values, topology: str) -> dict[str, t.Any]:
+    """The host or the Unix socket that HOST names."""
+    if topology != "standalone":
+        if "connection_pool" in values:
+            raise ConfigError(f"{values.key('connection_pool')} is set; accepted: no pool beside a {topology} client.")
+        values.drop("host", "port", "unix_socket_path", "connection_pool")
+    host = values.take("host", _host)
+    if host is None:
+        return {}
+    if host.startswith("/"):
+        values.drop("unix_socket_path")
+        return {"unix_socket_path": host}
+    return {"host": host}
+
+
+def _host(value: t.Any) -> str:
+    host = text(value)
+    host = (host.decode("utf-8", "replace") if isinstance(host, bytes) else host).removeprefix("file://")
+    if not host or "://" in host or re.search(r"[\s@]", host):
+        raise Rejected("a host name, an address or the path of a Unix socket; a URL has a key of its own")
+    return host
+
+
+def _options(values: _Values, known: cabc.Mapping[str, Parameter]) -> dict[str, t.Any]:
+    """The arguments of the client class."""
+    options = {}
+    for name, parameter in known.items():
+        if name in values or (parameter.optional and values.is_none(name)):
+            options[name] = values.take(name, parameter.convert)
+    if options.get("ssl") and "ssl_check_hostname" in known:
+        # redis-py 5 does not compare the host name unless it is told to, and cannot do so without a certificate.
+        verified = options.get("ssl_cert_reqs", "required") not in {"none", ssl.CERT_NONE}
+        options["ssl_check_hostname"] = options.get("ssl_check_hostname", True) and verified
+    return options
+
+
+def _stated(url: urls.URL | None, options: cabc.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What goes back to ``app.config``: what the URL stated, converted."""
+    found = {**url.options, **url.stated} if url else {}
+    return {name.upper(): options.get(name, found[name]) for name in WRITTEN_BACK if name in found}
+
+
+def _describe(settings: Settings) -> str:
+    """The URL of *settings*, the password masked."""
+    options: cabc.Mapping[str, t.Any] = settings.options
+    if "connection_pool" in options:
+        options = getattr(options["connection_pool"], "connection_kwargs", {})
+    package = "valkey" if settings.client_class.__module__.startswith("valkey.") else "redis"
+    tls = "s" if options.get("ssl") else ""
+    user = urllib.parse.quote(str(options.get("username") or ""), safe="")
+    userinfo = f"{user}:***@" if options.get("password") else f"{user}@" if user else ""
+    database = options.get("db") or 0
+    hosts = ",".join(_address(host, port) for host, port in settings.nodes)
+    path = options.get("unix_socket_path") or options.get("path")
+    if settings.topology in {"memory", "embedded"}:
+        return f"{settings.topology}://{settings.name}/{database}"
+    if settings.topology == "sentinel":
+        role = "?role=replica" if settings.replica else ""
+        return f"{package}{tls}+sentinel://{userinfo}{hosts}/{settings.name}/{database}{role}"
+    if settings.topology == "cluster":
+        return f"{package}{tls}+cluster://{userinfo}{hosts}"
+    if path:
+        return f"unix://{userinfo}{urllib.parse.quote(str(path))}?db={database}"
+    address = _address(options.get("host") or "localhost", options.get("port") or 6379)
+    return f"{package}{tls}://{userinfo}{address}/{database}"
+
+
+def _address(host: t.Any, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"

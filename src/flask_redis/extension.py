@@ -1,0 +1,252 @@
+"""The extension: binds applications to clients, and forwards every command to the current application's client."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import functools
+import inspect
+import threading
+import typing as t
+
+import redis
+from flask import current_app
+from flask import Flask
+from flask import has_app_context
+
+from . import topologies
+from .config import load
+from .config import Settings
+
+
+class NotBoundError(RuntimeError, AttributeError):
+    """There is no client to use right now.
+
+    A RuntimeError, as Flask raises outside a context, and an AttributeError, so that ``hasattr``, ``inspect`` and
+    mocks can poke at an unbound extension.
+    """
+
+
+class Clients(cabc.Mapping[str, t.Any]):
+    """The clients of one application by config prefix: ``app.extensions["redis"]``."""
+
+    def __init__(self, instance_path: str) -> None:
+        self.surroundings = topologies.Surroundings(instance_path)
+        self.settings: dict[Extension, Settings] = {}
+        #: The clients that are built already. That of a cluster is built at first use: its constructor connects.
+        self.built: dict[Extension, t.Any] = {}
+        self._lock = threading.Lock()
+
+    def add(self, extension: Extension, settings: Settings) -> None:
+        """Let *extension* have a client with *settings*.
+
+        :raises ConfigError: if the client cannot be built.
+        """
+        if settings.topology != "cluster":
+            self.built[extension] = topologies.build(settings, self.surroundings)
+        self.settings[extension] = settings
+
+    def client(self, extension: Extension) -> t.Any:
+        """The client of *extension*, built now if need be."""
+        with self._lock:
+            if extension not in self.built:
+                self.built[extension] = topologies.build(self.settings[extension], self.surroundings)
+            return self.built[extension]
+
+    def __getitem__(self, prefix: str) -> t.Any:
+        for extension, settings in self.settings.items():
+            if settings.prefix == prefix:
+                return self.client(extension)
+        raise KeyError(prefix)
+
+    def __contains__(self, prefix: object) -> bool:
+        # Mapping's own would build the client.
+        return prefix in list(self)
+
+    def __iter__(self) -> cabc.Iterator[str]:
+        return (settings.prefix for settings in self.settings.values())
+
+    def __len__(self) -> int:
+        return len(self.settings)
+
+    def __repr__(self) -> str:
+        return f"<Clients {', '.join(f'{settings.prefix} {settings.url}' for settings in self.settings.values())}>"
+
+
+class Extension:
+    """What the extension objects have in common, whatever client they forward to."""
+
+    #: The application given to the constructor, used where no application context is active.
+    app: Flask | None = None
+    _prefix: str | None = None
+
+    def __init__(self, app: Flask | None = None, config_prefix: str | None = None) -> None:
+        self._prefix = config_prefix
+        if app is not None:
+            self.app = _unwrapped(app)
+            self.init_app(app)
+
+    @property
+    def config_prefix(self) -> str:
+        """What this connection's configuration keys begin with: ``"REDIS"`` when nobody names another."""
+        return self._prefix or "REDIS"
+
+    def init_app(self, app: Flask, config_prefix: str | None = None) -> None:
+        """Give *app* a client, configured by its ``app.config``. Nothing connects before the first command.
+
+        One object serves many applications, each with its own configuration.
+
+        :param app: the application.
+        :param config_prefix: what the configuration keys begin with, without the underscore that follows. One object
+            has one prefix: that of the constructor if it was given there, else the first one given here, else
+            ``"REDIS"``.
+        :raises ConfigError: if the configuration cannot be used.
+        :raises ValueError: if the prefix is taken on this application, or this object has another one.
+        """
+        app = _unwrapped(app)
+        prefix = config_prefix or self.config_prefix
+        if self._prefix not in {None, prefix}:
+            raise ValueError(
+                f"This {type(self).__name__} has the config prefix {self._prefix!r}, and cannot take {prefix!r} too:"
+                " use an object for each prefix."
+            )
+        clients = app.extensions.setdefault("redis", Clients(app.instance_path))
+        if not isinstance(clients, Clients):
+            raise ValueError(f"app.extensions['redis'] is taken by another extension: {type(clients)!r}.")
+        if prefix in clients:
+            raise ValueError(f"Already registered config prefix {prefix!r}.")
+        settings = load(app.config, prefix)
+        clients.add(self, settings)
+        app.config.update({f"{prefix}_{name}": value for name, value in settings.stated.items()})
+        self._prefix = prefix
+
+    def get_app(self) -> Flask:
+        """The application whose client is used right now: that of the application context, else the constructor's.
+
+        :raises RuntimeError: if there is none.
+        """
+        if has_app_context():
+            return t.cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
+        if self.app is not None:
+            return self.app
+        raise NotBoundError(
+            f"{self!r} has no application to take a client from. Use it in a view or a command, inside"
+            " 'with app.app_context():', or give the application to its constructor."
+        )
+
+    def _client(self) -> t.Any:
+        app = self.get_app()
+        try:
+            return app.extensions["redis"].built[self]
+        except (AttributeError, KeyError):
+            clients = app.extensions.get("redis")
+        if isinstance(clients, Clients) and self in clients.settings:
+            return clients.client(self)
+        raise NotBoundError(
+            f"The application {app.name!r} has no client for the config prefix {self.config_prefix!r} of this"
+            f" {type(self).__name__}: call its init_app() with that application."
+        )
+
+    def __repr__(self) -> str:
+        try:
+            url = self.get_app().extensions["redis"].settings[self].url
+        except (AttributeError, KeyError):
+            url = "unbound"
+        return f"<{type(self).__name__} {self.config_prefix} {url}>"
+
+    if not t.TYPE_CHECKING:
+        # What a type checker sees of all this is the client class, which the subclasses have as a base there.
+
+        def __getattr__(self, name: str) -> t.Any:
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            value = getattr(self._client(), name)
+            return functools.partial(_call, self, name) if inspect.isroutine(value) else value
+
+        def __getitem__(self, name):
+            return self._client()[name]
+
+        def __setitem__(self, name, value):
+            self._client()[name] = value
+
+        def __delitem__(self, name):
+            del self._client()[name]
+
+        def __contains__(self, name):
+            return name in self._client()
+
+
+def _unwrapped(app: Flask) -> Flask:
+    """*app* itself, where it is the ``current_app`` proxy."""
+    app = getattr(app, "_get_current_object", lambda: app)()
+    if not hasattr(app, "extensions"):
+        raise TypeError(f"init_app() takes a Flask application, not {type(app).__name__!r}.")
+    return app
+
+
+def _call(extension: Extension, name: str, /, *args: t.Any, **kwargs: t.Any) -> t.Any:
+    return getattr(extension._client(), name)(*args, **kwargs)
+
+
+_E = t.TypeVar("_E", bound=type[Extension])
+
+
+def forwards(client_class: type[t.Any]) -> cabc.Callable[[_E], _E]:
+    """Give an extension class a method for each public method of *client_class*.
+
+    As methods, and not through ``__getattr__``, because they are taken from the extension before there is an
+    application (``expire = redis.expire``), and because it is twice as fast.
+    """
+
+    def decorate(extension_class: _E) -> _E:
+        for name in dir(client_class):
+            method = getattr(client_class, name)
+            if not name.startswith("_") and inspect.isroutine(method) and not hasattr(extension_class, name):
+                setattr(extension_class, name, _forwarder(name, method))
+        return extension_class
+
+    return decorate
+
+
+def _forwarder(name: str, method: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
+    @functools.wraps(method)
+    def forward(self: Extension, /, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        return getattr(self._client(), name)(*args, **kwargs)
+
+    return forward
+
+
+if t.TYPE_CHECKING:
+    _RedisClient = redis.Redis
+else:
+    _RedisClient = object
+
+
+@forwards(redis.Redis)
+class Redis(Extension, _RedisClient):
+    """Redis for Flask applications: every command of redis-py, on the current application's client.
+
+    :param app: the application, where there is one already; else :meth:`init_app` takes it later.
+    :param config_prefix: what the configuration keys begin with, ``"REDIS"`` by default.
+    :raises ConfigError: if the configuration cannot be used.
+    """
+
+    @property
+    def connection(self) -> redis.Redis:
+        """The client that is used right now.
+
+        :raises RuntimeError: if there is none.
+        """
+        return t.cast(redis.Redis, self._client())
+
+    if not t.TYPE_CHECKING:
+
+        @property
+        def __class__(self):
+            # Extensions that take a client check for this class, and Flask-Session silently makes its own otherwise.
+            return redis.Redis
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.close()

@@ -1,0 +1,163 @@
+"""What a URL states about a server, by the names of the configuration keys."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import re
+import typing as t
+import urllib.parse
+
+from .parameters import CONVERTERS
+from .parameters import Rejected
+
+#: Names of configuration keys and URL options whose values are not shown.
+SECRET: t.Final = re.compile(r"password|passwd|secret|token|credential", re.IGNORECASE)
+
+
+class Scheme(t.NamedTuple):
+    """What the scheme of a URL says."""
+
+    topology: str
+    package: str = "redis"
+    tls: bool = False
+    unix: bool = False
+
+
+SCHEMES: t.Final[cabc.Mapping[str, Scheme]] = {
+    "redis": Scheme("standalone"),
+    "rediss": Scheme("standalone", tls=True),
+    "unix": Scheme("standalone", unix=True),
+    "redis+socket": Scheme("standalone", unix=True),
+    "redis+unix": Scheme("standalone", unix=True),
+    "redis+sentinel": Scheme("sentinel"),
+    "rediss+sentinel": Scheme("sentinel", tls=True),
+    "redis+cluster": Scheme("cluster"),
+    "rediss+cluster": Scheme("cluster", tls=True),
+    "valkey": Scheme("standalone", "valkey"),
+    "valkeys": Scheme("standalone", "valkey", tls=True),
+    "valkey+unix": Scheme("standalone", "valkey", unix=True),
+    "valkey+sentinel": Scheme("sentinel", "valkey"),
+    "valkeys+sentinel": Scheme("sentinel", "valkey", tls=True),
+    "valkey+cluster": Scheme("cluster", "valkey"),
+    "valkeys+cluster": Scheme("cluster", "valkey", tls=True),
+    "memory": Scheme("memory"),
+    "embedded": Scheme("embedded"),
+}
+
+
+def mask(url: str) -> str:
+    """*url* with its password, and everything that could be part of one, replaced by ``***``."""
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        return "***"
+    # A password with an unescaped "/" or "@" in it reaches to the last "@", wherever a parser would end it.
+    userinfo, at, address = rest.rpartition("@")
+    user, colon, _ = userinfo.partition(":")
+    address = re.sub(r"#.*", "#***", address, flags=re.DOTALL)
+    if not at:
+        # A password whose host is missing stands where a port would.
+        address = re.sub(r":(?!\d+(?:[,/?]|$))[^,/?\[\]:]+(?=[,/?]|$)", ":***", address)
+    address = re.sub(rf"([?&][^=&]*(?:{SECRET.pattern})[^=&]*=)[^&#]*", r"\1***", address, flags=re.IGNORECASE)
+    return f"{scheme}://{user}{colon and ':***'}{at}{address}"
+
+
+class URL(t.NamedTuple):
+    """A URL taken apart."""
+
+    scheme: Scheme
+    #: The URL with its password masked.
+    shown: str
+    #: What it states beside its query, by the names of redis-py's parameters.
+    stated: cabc.Mapping[str, t.Any]
+    #: Its query options.
+    options: cabc.Mapping[str, str]
+    #: The addresses in a Sentinel or cluster URL.
+    nodes: tuple[tuple[str, int | None], ...] = ()
+    #: The name in a ``memory://`` or ``embedded://`` URL.
+    name: str = ""
+
+
+def read(url: str) -> URL:
+    """Take *url* apart. Percent-escapes are decoded once.
+
+    :raises Rejected: if the URL cannot be understood.
+    """
+    name, separator, _ = url.partition("://")
+    scheme = SCHEMES.get(name.lower())
+    if not separator or scheme is None:
+        raise Rejected("a URL that begins with one of " + ", ".join(f"{known}://" for known in SCHEMES))
+    if "#" in url:
+        raise Rejected("a URL without '#' (in a password it is written %23)")
+    try:
+        parts = urllib.parse.urlsplit(url)
+        options = urllib.parse.parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        # urllib's own message may hold the password.
+        raise Rejected("a valid URL (in a password, special characters are percent-escaped)") from None
+    # As in redis-py: of an option given twice the first one counts, and of the database that in the options.
+    found = URL(scheme, mask(url), {}, dict(reversed(options)))
+    userinfo, _, address = parts.netloc.rpartition("@")
+    path = urllib.parse.unquote(parts.path)
+    stated: dict[str, t.Any] = {}
+    if scheme.unix:
+        stated["host"] = _socket(address, path)
+        path = ""
+    elif scheme.topology in {"memory", "embedded"}:
+        found = found._replace(name=_name(address, userinfo))
+    elif scheme.topology in {"sentinel", "cluster"}:
+        found = found._replace(nodes=split_addresses(address) if address else ())
+    else:
+        stated["host"], stated["port"] = _split_address(address)
+    if scheme.topology == "sentinel":
+        stated["sentinel_service"], _, path = path.strip("/").partition("/")
+    if "db" not in found.options:
+        stated["db"] = _database(path.strip("/"))
+    username, _, password = userinfo.partition(":")
+    stated["username"] = urllib.parse.unquote(username)
+    stated["password"] = urllib.parse.unquote(password)
+    stated["ssl"] = scheme.tls or None
+    return found._replace(stated={name: value for name, value in stated.items() if value not in {None, ""}})
+
+
+def _socket(address: str, path: str) -> str:
+    if address or not path.strip("/"):
+        raise Rejected("three slashes and the path of a socket, as in unix:///run/redis.sock")
+    return path
+
+
+def _name(address: str, userinfo: str) -> str:
+    # Nothing in the URL may lead out of the instance folder: no dot, no slash.
+    if userinfo or not re.fullmatch(r"[A-Za-z0-9_-]*", address):
+        raise Rejected("after the slashes a name of letters, digits, '-' and '_', or none")
+    return address
+
+
+def _database(path: str) -> int | None:
+    if not re.fullmatch("[0-9]*", path):
+        raise Rejected("a path that is the number of a database")
+    return int(path) if path else None
+
+
+def split_addresses(addresses: str) -> tuple[tuple[str, int | None], ...]:
+    """The hosts and ports in ``host1:port,host2``.
+
+    :raises Rejected: if one of them has no host.
+    """
+    nodes = []
+    for address in addresses.split(","):
+        host, port = _split_address(address.strip())
+        if host is None:
+            raise Rejected("host or host:port, several of them separated by commas")
+        nodes.append((host, port))
+    return tuple(nodes)
+
+
+def _split_address(address: str) -> tuple[str | None, int | None]:
+    """The host and port of ``host``, ``host:port``, ``[IPv6]:port`` or the empty text."""
+    if "," in address:
+        raise Rejected("one host; several take a redis+sentinel:// or redis+cluster:// URL")
+    match = re.fullmatch(r"(?:\[([0-9A-Za-z:.%]+)\]|([^\[\]:]*))(?::([0-9]*))?", address)
+    if match is None:
+        raise Rejected("host or host:port (in a password, special characters are percent-escaped)")
+    port = CONVERTERS["port"](match[3]) if match[3] else None
+    return urllib.parse.unquote(match[1] or match[2]) or None, port
