@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import typing as t
 import weakref
+from pathlib import Path
 
 import redis
 
@@ -64,13 +65,27 @@ def _memory(settings: Settings, options: dict[str, t.Any], surroundings: Surroun
     return client
 
 
+def _embedded(settings: Settings, options: dict[str, t.Any], surroundings: Surroundings) -> t.Any:
+    try:
+        from . import embedded
+    except ImportError:
+        raise ConfigError(f"{settings.prefix}_URL {settings.url!r} needs a Unix system.") from None
+    if embedded.find_server() is None:
+        raise _missing(settings, "embedded")
+    directory = Path(surroundings.instance_path, "redis", settings.name or "default")
+    client = _standalone(settings, options | {"unix_socket_path": str(directory / "socket")}, surroundings)
+    client.connection_pool.connection_class = embedded.EmbeddedConnection
+    client.connection_pool.connection_kwargs["server"] = embedded.server(directory)
+    return client
+
+
 def _missing(settings: Settings, extra: str) -> ConfigError:
     return ConfigError(
         f"{settings.prefix}_URL {settings.url!r} needs an optional package: pip install 'Flask-And-Redis[{extra}]'"
     )
 
 
-_BUILDERS: t.Final = {"standalone": _standalone, "memory": _memory}
+_BUILDERS: t.Final = {"standalone": _standalone, "memory": _memory, "embedded": _embedded}
 
 
 def _introduction(client_class: type[t.Any]) -> dict[str, t.Any]:
