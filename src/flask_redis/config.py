@@ -74,12 +74,13 @@ class Settings:
         return f"<Settings {self.prefix} {self.url}>"
 
 
-#: The client class of a package, for a cluster and not, where no ``CLASS`` is configured.
+#: The client class of a package, for a cluster and not, where no ``CLASS`` is configured. The colon saves
+#: ``resolve_name`` a search for a module of that name.
 CLASSES: t.Final[cabc.Mapping[tuple[str, bool], str]] = {
-    ("redis", False): "redis.Redis",
-    ("redis", True): "redis.RedisCluster",
-    ("valkey", False): "valkey.Valkey",
-    ("valkey", True): "valkey.ValkeyCluster",
+    ("redis", False): "redis:Redis",
+    ("redis", True): "redis:RedisCluster",
+    ("valkey", False): "valkey:Valkey",
+    ("valkey", True): "valkey:ValkeyCluster",
 }
 
 #: The names of the keys that are no parameter of a client class.
@@ -157,9 +158,9 @@ class _Values:
     def __contains__(self, name: str) -> bool:
         return name in self._values and self._values[name].value is not None
 
-    def is_none(self, name: str) -> bool:
-        """Whether *name* is configured as None."""
-        return name in self._values and self._values[name].value is None
+    def names(self) -> cabc.Set[str]:
+        """The names that have not been taken."""
+        return self._values.keys()
 
     def key(self, name: str) -> str:
         """The whole configuration key of *name*."""
@@ -429,9 +430,11 @@ def _host(value: t.Any) -> str:
 def _options(values: _Values, known: cabc.Mapping[str, Parameter]) -> dict[str, t.Any]:
     """The arguments of the client class."""
     options = {}
-    for name, parameter in known.items():
-        if name in values or (parameter.optional and values.is_none(name)):
-            options[name] = values.take(name, parameter.convert)
+    for name in values.names() & known.keys():
+        value = values.take(name, known[name].convert)
+        # None is "not set", unless it is a value of its own: no timeout, say.
+        if value is not None or known[name].optional:
+            options[name] = value
     if options.get("ssl") and "ssl_check_hostname" in known:
         # redis-py 5 does not compare the host name unless it is told to, and cannot do so without a certificate.
         verified = options.get("ssl_cert_reqs", "required") not in {"none", ssl.CERT_NONE}
