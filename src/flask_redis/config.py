@@ -69,6 +69,12 @@ class Settings:
         """Where the client connects, the password masked."""
         return _describe(self)
 
+    @property
+    def package(self) -> str:
+        """The package that the client class builds on, ``redis`` or ``valkey``."""
+        modules = {base.__module__.partition(".")[0] for base in self.client_class.__mro__}
+        return "valkey" if "valkey" in modules else "redis"
+
     def __repr__(self) -> str:
         # That of a dataclass would show the password.
         return f"<Settings {self.prefix} {self.url}>"
@@ -115,8 +121,8 @@ def load(config: cabc.Mapping[str, t.Any], prefix: str) -> Settings:
     known = parameters(client_class)
     values.rename(known)
     if url is not None:
-        _lay_over(values, url, known)
-    name, replica = _service(values) if topology == "sentinel" else (url.name if url else "", False)
+        _lay_over(values, url, client_class, known)
+    name, replica = _service(values, url) if topology == "sentinel" else (url.name if url else "", False)
     nodes = _nodes(values, url, topology)
     sentinel_options = _sentinel_options(values, known)
     retry = values.take("retry", _retry)
@@ -247,7 +253,7 @@ def _parse_url(value: t.Any) -> urls.URL | None:
     if not isinstance(value, str):
         raise Rejected("a URL, such as redis://localhost:6379/0")
     # An empty variable of the environment is none.
-    return urls.read(value) if value.strip() else None
+    return urls.read(value.strip()) if value.strip() else None
 
 
 def _client_class(values: _Values, url: urls.URL | None) -> type[t.Any]:
@@ -291,17 +297,16 @@ def _topology(values: _Values, url: urls.URL | None, client_class: type[t.Any]) 
     return topology
 
 
-def _lay_over(values: _Values, url: urls.URL, known: cabc.Container[str]) -> None:
+def _lay_over(values: _Values, url: urls.URL, client_class: type[t.Any], known: cabc.Collection[str]) -> None:
     """Put what the URL states in the place of the single keys."""
     key = f"{values.key('url')} {url.shown!r}"
     if "connection_pool" in values:
         raise ConfigError(f"{key} and {values.key('connection_pool')} are both set; accepted: one of them.")
-    own = {"role"} if url.scheme.topology == "sentinel" else {"virtual_host"} if url.scheme.unix else set()
+    accepted = {*known, "db", "retry", *(["role"] if url.scheme.topology == "sentinel" else [])}
     for name, value in url.options.items():
-        if name not in known and name not in own and name != "retry":
-            raise ConfigError(f"{key}: {name!r} is not an option of its client.")
-        # Celery writes the database of a socket as virtual_host.
-        name = "db" if name == "virtual_host" else name
+        if name not in accepted:
+            likely = "".join(f" {near!r}?" for near in difflib.get_close_matches(name, accepted, 1))
+            raise ConfigError(f"{key}: {name!r} is not an option of {_path(client_class)}.{likely}")
         values.put(name, _Value(f"{key}: {name}", value, in_url=True))
     for name, value in url.stated.items():
         values.put(name, _Value(f"{key}: {name}", value, in_url=True))
@@ -309,17 +314,20 @@ def _lay_over(values: _Values, url: urls.URL, known: cabc.Container[str]) -> Non
         values.drop("unix_socket_path")
 
 
-def _service(values: _Values) -> tuple[str, bool]:
+def _service(values: _Values, url: urls.URL | None) -> tuple[str, bool]:
     """The name of the Sentinel service, and whether its replicas are wanted."""
     name = values.take("sentinel_service", text)
     if not name:
-        raise ConfigError(f"{values.key('sentinel_service')} is missing; accepted: {_SENTINEL}.")
+        raise _missing_in_sentinel(values, url, "sentinel_service")
     return name, values.take("role", _role) == "replica"
 
 
-_SENTINEL: t.Final = (
-    "the name of a service that the sentinels watch, in this key or in redis+sentinel://host:26379,host:26379/service"
-)
+def _missing_in_sentinel(values: _Values, url: urls.URL | None, name: str) -> ConfigError:
+    where = f"{values.key('url')} {url.shown!r} lacks" if url else f"{values.key(name)} is not set:"
+    return ConfigError(
+        f"{where} the {name.replace('_', ' ')}; accepted: redis+sentinel://host:26379,host:26379/service, or"
+        f" {values.key('sentinels')} and {values.key('sentinel_service')}."
+    )
 
 
 def _role(value: t.Any) -> str:
@@ -334,7 +342,7 @@ def _nodes(values: _Values, url: urls.URL | None, topology: str) -> tuple[tuple[
     if topology == "sentinel":
         nodes = nodes or values.take("sentinels", _sentinels)
         if not nodes:
-            raise ConfigError(f"{values.key('sentinels')} is missing; accepted: {_SENTINEL}.")
+            raise _missing_in_sentinel(values, url, "sentinels")
         return tuple((host, port or 26379) for host, port in nodes)
     if topology == "cluster":
         values.take("db", _no_database)
@@ -368,9 +376,7 @@ def _host_of_a_node(value: t.Any) -> str:
     return host
 
 
-def _sentinel_options(
-    values: _Values, known: cabc.Mapping[str, Parameter]
-) -> cabc.Mapping[str, t.Any] | None:
+def _sentinel_options(values: _Values, known: cabc.Mapping[str, Parameter]) -> cabc.Mapping[str, t.Any] | None:
     """The arguments for the connections to the sentinels."""
 
     def convert(value: t.Any) -> dict[str, t.Any]:
@@ -453,7 +459,6 @@ def _describe(settings: Settings) -> str:
     options: cabc.Mapping[str, t.Any] = settings.options
     if "connection_pool" in options:
         options = getattr(options["connection_pool"], "connection_kwargs", {})
-    package = "valkey" if settings.client_class.__module__.startswith("valkey.") else "redis"
     tls = "s" if options.get("ssl") else ""
     user = urllib.parse.quote(str(options.get("username") or ""), safe="")
     userinfo = f"{user}:***@" if options.get("password") else f"{user}@" if user else ""
@@ -464,13 +469,13 @@ def _describe(settings: Settings) -> str:
         return f"{settings.topology}://{settings.name}/{database}"
     if settings.topology == "sentinel":
         role = "?role=replica" if settings.replica else ""
-        return f"{package}{tls}+sentinel://{userinfo}{hosts}/{settings.name}/{database}{role}"
+        return f"{settings.package}{tls}+sentinel://{userinfo}{hosts}/{settings.name}/{database}{role}"
     if settings.topology == "cluster":
-        return f"{package}{tls}+cluster://{userinfo}{hosts}"
+        return f"{settings.package}{tls}+cluster://{userinfo}{hosts}"
     if path:
         return f"unix://{userinfo}{urllib.parse.quote(str(path))}?db={database}"
     address = _address(options.get("host") or "localhost", options.get("port") or 6379)
-    return f"{package}{tls}://{userinfo}{address}/{database}"
+    return f"{settings.package}{tls}://{userinfo}{address}/{database}"
 
 
 def _address(host: t.Any, port: int) -> str:

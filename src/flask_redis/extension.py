@@ -34,7 +34,7 @@ class Clients(cabc.Mapping[str, t.Any]):
     def __init__(self, instance_path: str) -> None:
         self.surroundings = topologies.Surroundings(instance_path)
         self.settings: dict[Extension, Settings] = {}
-        #: The clients that are built already. That of a cluster is built at first use: its constructor connects.
+        #: Those that are built already. A cluster's is built at first use, because its constructor connects.
         self.built: dict[Extension, t.Any] = {}
         self._lock = threading.Lock()
 
@@ -43,7 +43,7 @@ class Clients(cabc.Mapping[str, t.Any]):
 
         :raises ConfigError: if the client cannot be built.
         """
-        if settings.topology != "cluster":
+        if not topologies.connects_when_built(settings):
             self.built[extension] = topologies.build(settings, self.surroundings)
         self.settings[extension] = settings
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import dataclasses
 import functools
+import importlib
 import importlib.metadata
+import types
 import typing as t
 import weakref
 from pathlib import Path
 
 import redis
 
+from . import resilience
 from .config import ConfigError
 from .config import Settings
 from .parameters import parameters
@@ -31,18 +35,68 @@ def build(settings: Settings, surroundings: Surroundings) -> t.Any:
 
     :raises ConfigError: if the client class refuses its arguments, or an optional package is missing.
     """
-    options = {**_introduction(settings.client_class), **settings.options}
+    options = {**_introduction(settings.client_class), **settings.options, **resilience.options(settings)}
     return _BUILDERS[settings.topology](settings, options, surroundings)
 
 
+def connects_when_built(settings: Settings) -> bool:
+    """Whether building the client opens a connection: for a cluster, to learn its nodes."""
+    return settings.topology == "cluster" or bool(settings.options.get("single_connection_client"))
+
+
 def _standalone(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> t.Any:
+    return _instance(settings, options)
+
+
+def _instance(settings: Settings, options: cabc.Mapping[str, t.Any]) -> t.Any:
     try:
         return settings.client_class(**options)
     except Exception as error:
+        if connects_when_built(settings):
+            raise
         name = f"{settings.client_class.__module__}.{settings.client_class.__qualname__}"
         raise ConfigError(
-            f"{settings.prefix}_CLASS {name} refuses the configuration under {settings.prefix}_: {error}"
+            f"The keys under {settings.prefix}_ do not suit {settings.prefix}_CLASS {name}: {error}"
         ) from error
+
+
+def _sentinel(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> t.Any:
+    sentinel = _module(settings, "sentinel")
+    tls = options.pop("ssl", False)
+    connection_class = sentinel.SentinelManagedSSLConnection if tls else sentinel.SentinelManagedConnection
+    accepted = parameters(connection_class).keys() | {"max_connections"}
+    connection_options = {name: options.pop(name) for name in options.keys() & accepted}
+    # The sentinels are asked one after the other: each is given one try, and the timeouts and the TLS of the service.
+    sentinel_options = {
+        **{name: value for name, value in connection_options.items() if name.startswith(("socket_", "ssl_"))},
+        **({"ssl": True} if tls else {}),
+        "retry": resilience.no_retry(settings),
+        **(settings.sentinel_options or {}),
+    }
+    manager = sentinel.Sentinel(settings.nodes, sentinel_kwargs=sentinel_options)
+    pool = sentinel.SentinelConnectionPool(
+        settings.name,
+        manager,
+        is_master=not settings.replica,
+        connection_class=connection_class,
+        **connection_options,
+    )
+    client = _instance(settings, options | {"connection_pool": pool})
+    # As with a pool of its own: close() closes it.
+    client.auto_close_connection_pool = True
+    return client
+
+
+def _cluster(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> t.Any:
+    node = _module(settings, "cluster").ClusterNode
+    if settings.nodes:
+        options["startup_nodes"] = [node(host, port) for host, port in settings.nodes]
+    return _instance(settings, options)
+
+
+def _module(settings: Settings, name: str) -> types.ModuleType:
+    """A module of the package that the client class comes from."""
+    return importlib.import_module(f"{settings.package}.{name}")
 
 
 #: The servers of ``memory://name`` URLs. One lives as long as a client of it.
@@ -54,15 +108,12 @@ def _memory(settings: Settings, options: dict[str, t.Any], surroundings: Surroun
         import fakeredis
     except ImportError:
         raise _missing(settings, "memory") from None
-    if not settings.name:
-        server = surroundings.memory = surroundings.memory or fakeredis.FakeServer()
-    else:
+    if settings.name:
         server = _named_memory.setdefault(settings.name, fakeredis.FakeServer())
-    client = _standalone(settings, options, surroundings)
+    else:
+        server = surroundings.memory = surroundings.memory or fakeredis.FakeServer()
     # As fakeredis does itself: a pool of redis-py's, with connections to its own server.
-    client.connection_pool.connection_class = fakeredis.FakeRedisConnection
-    client.connection_pool.connection_kwargs["server"] = server
-    return client
+    return _with_connections(settings, options, fakeredis.FakeRedisConnection, server)
 
 
 def _embedded(settings: Settings, options: dict[str, t.Any], surroundings: Surroundings) -> t.Any:
@@ -73,9 +124,23 @@ def _embedded(settings: Settings, options: dict[str, t.Any], surroundings: Surro
     if embedded.find_server() is None:
         raise _missing(settings, "embedded")
     directory = Path(surroundings.instance_path, "redis", settings.name or "default")
-    client = _standalone(settings, options | {"unix_socket_path": str(directory / "socket")}, surroundings)
-    client.connection_pool.connection_class = embedded.EmbeddedConnection
-    client.connection_pool.connection_kwargs["server"] = embedded.server(directory)
+    options["unix_socket_path"] = str(directory / "socket")
+    return _with_connections(settings, options, embedded.EmbeddedConnection, embedded.server(directory))
+
+
+def _with_connections(
+    settings: Settings, options: dict[str, t.Any], connection_class: type[t.Any], server: t.Any
+) -> t.Any:
+    """A client whose connections go to *server*, which is in or of this process and asks for no password."""
+    for name in ("username", "password", "credential_provider", "ssl"):
+        options.pop(name, None)
+    client = _instance(settings, options)
+    if not isinstance(client, redis.Redis):
+        raise ConfigError(
+            f"{settings.prefix}_CLASS is {type(client)!r}; accepted with {settings.url!r}: a redis.Redis."
+        )
+    client.connection_pool.connection_class = connection_class
+    client.connection_pool.connection_kwargs["server"] = server
     return client
 
 
@@ -85,7 +150,13 @@ def _missing(settings: Settings, extra: str) -> ConfigError:
     )
 
 
-_BUILDERS: t.Final = {"standalone": _standalone, "memory": _memory, "embedded": _embedded}
+_BUILDERS: t.Final = {
+    "standalone": _standalone,
+    "sentinel": _sentinel,
+    "cluster": _cluster,
+    "memory": _memory,
+    "embedded": _embedded,
+}
 
 
 def _introduction(client_class: type[t.Any]) -> dict[str, t.Any]:

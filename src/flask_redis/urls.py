@@ -95,7 +95,11 @@ def read(url: str) -> URL:
         # urllib's own message may hold the password.
         raise Rejected("a valid URL (in a password, special characters are percent-escaped)") from None
     # As in redis-py: of an option given twice the first one counts, and of the database that in the options.
-    found = URL(scheme, mask(url), {}, dict(reversed(options)))
+    given = dict(reversed(options))
+    if scheme.unix and "virtual_host" in given:
+        # Celery's spelling.
+        given.setdefault("db", given.pop("virtual_host"))
+    found = URL(scheme, mask(url), {}, given)
     userinfo, _, address = parts.netloc.rpartition("@")
     path = urllib.parse.unquote(parts.path)
     stated: dict[str, t.Any] = {}
@@ -110,7 +114,7 @@ def read(url: str) -> URL:
         stated["host"], stated["port"] = _split_address(address)
     if scheme.topology == "sentinel":
         stated["sentinel_service"], _, path = path.strip("/").partition("/")
-    if "db" not in found.options:
+    if "db" not in given:
         stated["db"] = _database(path.strip("/"))
     username, _, password = userinfo.partition(":")
     stated["username"] = urllib.parse.unquote(username)
