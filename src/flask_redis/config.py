@@ -23,9 +23,9 @@ from .parameters import ALIASES
 from .parameters import boolean
 from .parameters import cluster_node_class
 from .parameters import Converter
+from .parameters import NotAcceptedError
 from .parameters import Parameter
 from .parameters import parameters
-from .parameters import Rejected
 from .parameters import seconds
 from .parameters import text
 from .parameters import whole_from
@@ -183,13 +183,13 @@ class _Values:
 
     def take(self, name: str, convert: Converter) -> t.Any:
         """The converted value of *name*; None if there is none."""
-        where, value, _ = self._values.pop(name, _Value("", None))
-        if value is None:
+        found = self._values.pop(name, None)
+        if found is None or found.value is None:
             return None
         try:
-            return convert(value)
-        except Rejected as rejected:
-            raise ConfigError(f"{where} is {_show(name, value)}; accepted: {rejected}.") from None
+            return convert(found.value)
+        except NotAcceptedError as rejected:
+            raise ConfigError(f"{found.where} is {_show(name, found.value)}; accepted: {rejected}.") from None
 
     def read_file(self, name: str) -> None:
         """Let the content of the file that ``NAME_FILE`` names, if any, be the value of *name*."""
@@ -251,7 +251,7 @@ def _read_url(values: _Values) -> urls.URL | None:
 
 def _parse_url(value: t.Any) -> urls.URL | None:
     if not isinstance(value, str):
-        raise Rejected("a URL, such as redis://localhost:6379/0")
+        raise NotAcceptedError("a URL, such as redis://localhost:6379/0")
     # An empty variable of the environment is none.
     return urls.read(value.strip()) if value.strip() else None
 
@@ -279,7 +279,7 @@ def _client_class(values: _Values, url: urls.URL | None) -> type[t.Any]:
 
 def _class_or_path(value: t.Any) -> type[t.Any] | str:
     if not isinstance(value, (type, str)) or not value:
-        raise Rejected("a client class, or its dotted path, such as redis.Redis")
+        raise NotAcceptedError("a client class, or its dotted path, such as redis.Redis")
     return value
 
 
@@ -332,7 +332,7 @@ def _missing_in_sentinel(values: _Values, url: urls.URL | None, name: str) -> Co
 
 def _role(value: t.Any) -> str:
     if value not in {"master", "replica"}:
-        raise Rejected("master or replica")
+        raise NotAcceptedError("master or replica")
     return t.cast(str, value)
 
 
@@ -360,19 +360,19 @@ def _sentinels(value: t.Any) -> tuple[tuple[str, int | None], ...]:
             urls.split_addresses(node)[0] if isinstance(node, str) else (str(node[0]), whole_from(1, 65535)(node[1]))
             for node in value
         )
-    except (IndexError, KeyError, Rejected, TypeError):
-        raise Rejected("host:port,host:port, or a list of (host, port)") from None
+    except (IndexError, KeyError, NotAcceptedError, TypeError):
+        raise NotAcceptedError("host:port,host:port, or a list of (host, port)") from None
 
 
 def _no_database(value: t.Any) -> None:
     if whole_from(0)(value) != 0:
-        raise Rejected("0, the one database of a cluster")
+        raise NotAcceptedError("0, the one database of a cluster")
 
 
 def _host_of_a_node(value: t.Any) -> str:
     host = _host(value)
     if host.startswith("/"):
-        raise Rejected("a host name or an address; a cluster has no Unix socket")
+        raise NotAcceptedError("a host name or an address; a cluster has no Unix socket")
     return host
 
 
@@ -381,11 +381,11 @@ def _sentinel_options(values: _Values, known: cabc.Mapping[str, Parameter]) -> c
 
     def convert(value: t.Any) -> dict[str, t.Any]:
         if not isinstance(value, cabc.Mapping) or not value.keys() <= known.keys():
-            raise Rejected("a mapping with names of redis-py's connection parameters")
+            raise NotAcceptedError("a mapping with names of redis-py's connection parameters")
         try:
             return {name: known[name].convert(option) for name, option in value.items()}
-        except Rejected as rejected:
-            raise Rejected(f"a mapping in which each value is right; one of them is to be {rejected}") from None
+        except NotAcceptedError as rejected:
+            raise NotAcceptedError(f"a mapping in which each value is right; one of them is to be {rejected}") from None
 
     return t.cast("dict[str, t.Any] | None", values.take("sentinel_kwargs", convert))
 
@@ -400,14 +400,14 @@ def _breaker(value: t.Any) -> cabc.Mapping[str, t.Any] | None:
     if not isinstance(value, cabc.Mapping):
         try:
             return {} if boolean(value) else None
-        except Rejected:
-            raise Rejected("true, false, or a mapping with fail_max and reset_timeout (seconds)") from None
+        except NotAcceptedError:
+            raise NotAcceptedError("true, false, or a mapping with fail_max and reset_timeout (seconds)") from None
     if not value.keys() <= converters.keys():
-        raise Rejected("a mapping with fail_max and reset_timeout (seconds), and nothing else")
+        raise NotAcceptedError("a mapping with fail_max and reset_timeout (seconds), and nothing else")
     try:
         return {name: converters[name](limit) for name, limit in value.items()}
-    except Rejected as rejected:
-        raise Rejected(f"in fail_max and reset_timeout {rejected}") from None
+    except NotAcceptedError as rejected:
+        raise NotAcceptedError(f"in fail_max and reset_timeout {rejected}") from None
 
 
 def _location(values: _Values, topology: str) -> dict[str, t.Any]:
@@ -428,8 +428,8 @@ def _location(values: _Values, topology: str) -> dict[str, t.Any]:
 def _host(value: t.Any) -> str:
     host = text(value)
     host = (host.decode("utf-8", "replace") if isinstance(host, bytes) else host).removeprefix("file://")
-    if not host or "://" in host or re.search(r"[\s@]", host):
-        raise Rejected("a host name, an address or the path of a Unix socket; a URL has a key of its own")
+    if not host or "://" in host or (host[0] != "/" and re.search(r"[\s@]", host)):
+        raise NotAcceptedError("a host name, an address or the path of a Unix socket; a URL has a key of its own")
     return host
 
 

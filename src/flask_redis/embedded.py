@@ -55,8 +55,8 @@ class Server:
     """The server of one data directory: started by whichever process needs it first, and shared by all."""
 
     def __init__(self, directory: str) -> None:
-        self.directory = Path(directory)
-        self._socket = self.directory / "socket"
+        self.directory: Path = Path(directory)
+        self._socket: Path = self.directory / "socket"
         self._stop: weakref.finalize[t.Any, Server] | None = None
 
     def path(self) -> str:
@@ -92,7 +92,10 @@ class Server:
         """A file descriptor with the lock on the data, or None while a server has it."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory.chmod(0o700)
-        lock = os.open(self.directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        low = os.open(self.directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        # The shell that watches the server has a use of its own for the numbers below 10.
+        lock = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)
+        os.close(low)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -224,11 +227,13 @@ os.register_at_fork(after_in_child=_disown_all)
 class EmbeddedConnection(redis.UnixDomainSocketConnection):
     """A connection that starts its server where none runs."""
 
+    path: str
+
     def __init__(self, *, server: Server, **kwargs: t.Any) -> None:
-        super().__init__(**kwargs)
-        self.server = server
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self.server: Server = server
 
     def _connect(self) -> t.Any:
         # connect() is the public hook, but from redis-py 6 on not every way to a socket leads through it.
         self.path = self.server.path()
-        return super()._connect()
+        return super()._connect()  # type: ignore[no-untyped-call]

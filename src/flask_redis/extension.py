@@ -7,6 +7,7 @@ import functools
 import inspect
 import threading
 import typing as t
+import weakref
 
 import redis
 from flask import current_app
@@ -17,7 +18,7 @@ from . import topologies
 from .config import load
 from .config import Settings
 
-_get_current_app: cabc.Callable[[], Flask] = current_app._get_current_object  # type: ignore[attr-defined]
+_get_current_app: cabc.Callable[[], Flask] = t.cast(t.Any, current_app)._get_current_object
 
 
 class NotBoundError(RuntimeError, AttributeError):
@@ -32,11 +33,14 @@ class Clients(cabc.Mapping[str, t.Any]):
     """The clients of one application by config prefix: ``app.extensions["redis"]``."""
 
     def __init__(self, instance_path: str) -> None:
-        self.surroundings = topologies.Surroundings(instance_path)
+        self.surroundings: topologies.Surroundings = topologies.Surroundings(instance_path)
         self.settings: dict[Extension, Settings] = {}
         #: Those that are built already. A cluster's is built at first use, because its constructor connects.
         self.built: dict[Extension, t.Any] = {}
         self._lock = threading.Lock()
+        self._to_close: list[t.Any] = []
+        # Garbage collection would end the sockets of an application in any order, with a ResourceWarning.
+        weakref.finalize(self, _close, self._to_close).atexit = False
 
     def add(self, extension: Extension, settings: Settings) -> None:
         """Let *extension* have a client with *settings*.
@@ -44,15 +48,19 @@ class Clients(cabc.Mapping[str, t.Any]):
         :raises ConfigError: if the client cannot be built.
         """
         if not topologies.connects_when_built(settings):
-            self.built[extension] = topologies.build(settings, self.surroundings)
+            self._build(extension, settings)
         self.settings[extension] = settings
 
     def client(self, extension: Extension) -> t.Any:
         """The client of *extension*, built now if need be."""
         with self._lock:
             if extension not in self.built:
-                self.built[extension] = topologies.build(self.settings[extension], self.surroundings)
+                self._build(extension, self.settings[extension])
             return self.built[extension]
+
+    def _build(self, extension: Extension, settings: Settings) -> None:
+        client = self.built[extension] = topologies.build(settings, self.surroundings)
+        self._to_close.append(client)
 
     def __getitem__(self, prefix: str) -> t.Any:
         for extension, settings in self.settings.items():
@@ -72,6 +80,13 @@ class Clients(cabc.Mapping[str, t.Any]):
 
     def __repr__(self) -> str:
         return f"<Clients {', '.join(f'{settings.prefix} {settings.url}' for settings in self.settings.values())}>"
+
+
+def _close(clients: list[t.Any]) -> None:
+    for client in clients:
+        # A class of the user's need not have it.
+        if hasattr(client, "close"):
+            client.close()
 
 
 class Extension:
@@ -130,15 +145,16 @@ class Extension:
         if app is not None:
             return app
         raise NotBoundError(
-            f"{self!r} has no application to take a client from. Use it in a view or a command, inside"
-            " 'with app.app_context():', or give the application to its constructor."
+            f"The {type(self).__name__} with the config prefix {self.config_prefix!r} has no application to take a"
+            " client from: use it in a view, in a command or inside 'with app.app_context():', or give the application"
+            " to its constructor."
         )
 
     def _client(self) -> t.Any:
         # On the way of every command: a call less here is a tenth of what the extension costs.
-        app = _get_current_app() if has_app_context() else self.app
+        app: t.Any = _get_current_app() if has_app_context() else self.app
         try:
-            return app.extensions["redis"].built[self]  # type: ignore[union-attr]
+            return app.extensions["redis"].built[self]
         except (AttributeError, KeyError):
             pass
         app = self.get_app()
@@ -164,7 +180,7 @@ class Extension:
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             value = getattr(self._client(), name)
-            return functools.partial(_call, self, name) if inspect.isroutine(value) else value
+            return _forwarder(name, value).__get__(self) if inspect.isroutine(value) else value
 
         def __getitem__(self, name):
             return self._client()[name]
@@ -185,10 +201,6 @@ def _unwrapped(app: Flask) -> Flask:
     if not hasattr(app, "extensions"):
         raise TypeError(f"init_app() takes a Flask application, not {type(app).__name__!r}.")
     return app
-
-
-def _call(extension: Extension, name: str, /, *args: t.Any, **kwargs: t.Any) -> t.Any:
-    return getattr(extension._client(), name)(*args, **kwargs)
 
 
 _E = t.TypeVar("_E", bound=type[Extension])
@@ -235,7 +247,7 @@ class Redis(Extension, _RedisClient):
     """
 
     @property
-    def connection(self) -> redis.Redis:
+    def connection(self) -> redis.Redis:  # type: ignore[override]
         """The client that is used right now.
 
         :raises RuntimeError: if there is none.

@@ -26,7 +26,7 @@ FALSE: t.Final = frozenset({"false", "no", "off", "0", "f", "n"})
 ALIASES: t.Final[cabc.Mapping[str, str]] = {"charset": "encoding", "errors": "encoding_errors", "user": "username"}
 
 
-class Rejected(Exception):
+class NotAcceptedError(Exception):
     """A value that cannot be used: the message says what is accepted, and holds no part of the value."""
 
 
@@ -91,8 +91,8 @@ def _signature(init: cabc.Callable[..., t.Any]) -> list[inspect.Parameter]:
     # inspect.signature sees through redis-py's decorators; getfullargspec does not.
     try:
         signature = inspect.signature(init, eval_str=True)
-    except Exception:
-        # An annotation names something that only a type checker imports.
+    except Exception:  # noqa: BLE001
+        # An annotation names something that only a type checker imports: evaluating it may fail in any way.
         signature = inspect.signature(init)
     return list(signature.parameters.values())[1:]
 
@@ -114,7 +114,7 @@ def _by_type(kinds: set[t.Any], default: type[t.Any]) -> Converter:
     return anything
 
 
-# The converters: each returns the converted value or raises Rejected.
+# The converters: each returns the converted value or raises NotAcceptedError.
 
 
 def anything(value: t.Any) -> t.Any:
@@ -125,7 +125,7 @@ def anything(value: t.Any) -> t.Any:
 def python_object(value: t.Any) -> t.Any:
     """An object that no text can stand for."""
     if isinstance(value, (str, bytes, bool, int, float)):
-        raise Rejected("a Python object, not text or a number")
+        raise NotAcceptedError("a Python object, not text or a number")
     return value
 
 
@@ -133,7 +133,7 @@ def boolean(value: t.Any) -> bool:
     """A truth value, or the words for one."""
     word = str(value).strip().lower()
     if not isinstance(value, (bool, int, str)) or word not in TRUE | FALSE:
-        raise Rejected("true, false, yes, no, on, off, 1 or 0")
+        raise NotAcceptedError("true, false, yes, no, on, off, 1 or 0")
     return word in TRUE
 
 
@@ -144,7 +144,7 @@ def number(value: t.Any) -> float:
     except (OverflowError, ValueError):
         converted = math.nan
     if not math.isfinite(converted):
-        raise Rejected("a number")
+        raise NotAcceptedError("a number")
     return converted
 
 
@@ -161,11 +161,11 @@ def whole_from(low: int | None, high: int | None = None) -> cabc.Callable[[t.Any
         try:
             # Through the text of an int, because float() would round a large one.
             converted = int(value) if isinstance(value, str) else int(number(value))
-        except (Rejected, ValueError):
-            raise Rejected(accepted) from None
+        except (NotAcceptedError, ValueError):
+            raise NotAcceptedError(accepted) from None
         exact = isinstance(value, str) or converted == value
         if not exact or (low is not None and converted < low) or (high is not None and converted > high):
-            raise Rejected(accepted)
+            raise NotAcceptedError(accepted)
         return converted
 
     return convert
@@ -175,10 +175,10 @@ def seconds(value: t.Any) -> float:
     """A timeout. Zero and below would fail at the first command, inside the socket."""
     try:
         converted = number(value)
-    except Rejected:
+    except NotAcceptedError:
         converted = 0.0
     if not 0 < converted <= 1e9:
-        raise Rejected("a number of seconds above 0")
+        raise NotAcceptedError("a number of seconds above 0")
     return converted
 
 
@@ -191,7 +191,7 @@ def text(value: t.Any) -> str | bytes:
     # Flask's from_prefixed_env reads JSON: a password of digits arrives as an int. A float has lost its spelling.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise Rejected("text (in a variable for from_prefixed_env, between double quotes)")
+    raise NotAcceptedError("text (in a variable for from_prefixed_env, between double quotes)")
 
 
 def codec(value: t.Any) -> str:
@@ -199,7 +199,7 @@ def codec(value: t.Any) -> str:
     try:
         codecs.lookup(value)
     except (LookupError, TypeError, ValueError):
-        raise Rejected("the name of a codec, such as utf-8") from None
+        raise NotAcceptedError("the name of a codec, such as utf-8") from None
     return t.cast(str, value)
 
 
@@ -208,7 +208,7 @@ def error_handler(value: t.Any) -> str:
     try:
         codecs.lookup_error(value)
     except (LookupError, TypeError, ValueError):
-        raise Rejected("the name of a codec's error handler, such as strict or replace") from None
+        raise NotAcceptedError("the name of a codec's error handler, such as strict or replace") from None
     return t.cast(str, value)
 
 
@@ -217,7 +217,7 @@ def cert_reqs(value: t.Any) -> str | ssl.VerifyMode:
     if isinstance(value, ssl.VerifyMode):
         return value
     if not isinstance(value, str) or value.lower() not in {"none", "optional", "required"}:
-        raise Rejected("none, optional or required")
+        raise NotAcceptedError("none, optional or required")
     return value.lower()
 
 
@@ -227,8 +227,8 @@ def tls_version(value: t.Any) -> ssl.TLSVersion:
         if isinstance(value, str) and value in ssl.TLSVersion.__members__:
             return ssl.TLSVersion[value]
         return ssl.TLSVersion(whole(value))
-    except (Rejected, ValueError):
-        raise Rejected("TLSv1_2, TLSv1_3 or another ssl.TLSVersion") from None
+    except (NotAcceptedError, ValueError):
+        raise NotAcceptedError("TLSv1_2, TLSv1_3 or another ssl.TLSVersion") from None
 
 
 def verify_flags(value: t.Any) -> list[ssl.VerifyFlags]:
@@ -237,7 +237,7 @@ def verify_flags(value: t.Any) -> list[ssl.VerifyFlags]:
     try:
         return [flag if isinstance(flag, ssl.VerifyFlags) else ssl.VerifyFlags[flag.strip()] for flag in names]
     except (AttributeError, KeyError, TypeError):
-        raise Rejected("names of ssl.VerifyFlags separated by commas") from None
+        raise NotAcceptedError("names of ssl.VerifyFlags separated by commas") from None
 
 
 #: What signatures do not say: ranges, and the types of redis-py 5's parameters whose default is None.

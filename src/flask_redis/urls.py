@@ -8,7 +8,7 @@ import typing as t
 import urllib.parse
 
 from .parameters import CONVERTERS
-from .parameters import Rejected
+from .parameters import NotAcceptedError
 
 #: Names of configuration keys and URL options whose values are not shown.
 SECRET: t.Final = re.compile(r"password|passwd|secret|token|credential", re.IGNORECASE)
@@ -80,20 +80,23 @@ class URL(t.NamedTuple):
 def read(url: str) -> URL:
     """Take *url* apart. Percent-escapes are decoded once.
 
-    :raises Rejected: if the URL cannot be understood.
+    :raises NotAcceptedError: if the URL cannot be understood.
     """
     name, separator, _ = url.partition("://")
     scheme = SCHEMES.get(name.lower())
     if not separator or scheme is None:
-        raise Rejected("a URL that begins with one of " + ", ".join(f"{known}://" for known in SCHEMES))
+        raise NotAcceptedError("a URL that begins with one of " + ", ".join(f"{known}://" for known in SCHEMES))
     if "#" in url:
-        raise Rejected("a URL without '#' (in a password it is written %23)")
+        raise NotAcceptedError("a URL without '#' (in a password it is written %23)")
     try:
         parts = urllib.parse.urlsplit(url)
         options = urllib.parse.parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
         # urllib's own message may hold the password.
-        raise Rejected("a valid URL (in a password, special characters are percent-escaped)") from None
+        raise NotAcceptedError("a valid URL (in a password, special characters are percent-escaped)") from None
+    if "@" in parts.path + parts.query:
+        # Probably the rest of a password that holds one of the characters that end the part before.
+        raise NotAcceptedError("a URL with '@' before the host alone (elsewhere it is written %40)")
     # As in redis-py: of an option given twice the first one counts, and of the database that in the options.
     given = dict(reversed(options))
     if scheme.unix and "virtual_host" in given:
@@ -125,33 +128,33 @@ def read(url: str) -> URL:
 
 def _socket(address: str, path: str) -> str:
     if address or not path.strip("/"):
-        raise Rejected("three slashes and the path of a socket, as in unix:///run/redis.sock")
+        raise NotAcceptedError("three slashes and the path of a socket, as in unix:///run/redis.sock")
     return path
 
 
 def _name(address: str, userinfo: str) -> str:
     # Nothing in the URL may lead out of the instance folder: no dot, no slash.
     if userinfo or not re.fullmatch(r"[A-Za-z0-9_-]*", address):
-        raise Rejected("after the slashes a name of letters, digits, '-' and '_', or none")
+        raise NotAcceptedError("after the slashes a name of letters, digits, '-' and '_', or none")
     return address
 
 
 def _database(path: str) -> int | None:
     if not re.fullmatch("[0-9]*", path):
-        raise Rejected("a path that is the number of a database")
+        raise NotAcceptedError("a path that is the number of a database")
     return int(path) if path else None
 
 
 def split_addresses(addresses: str) -> tuple[tuple[str, int | None], ...]:
     """The hosts and ports in ``host1:port,host2``.
 
-    :raises Rejected: if one of them has no host.
+    :raises NotAcceptedError: if one of them has no host.
     """
     nodes = []
     for address in addresses.split(","):
         host, port = _split_address(address.strip())
         if host is None:
-            raise Rejected("host or host:port, several of them separated by commas")
+            raise NotAcceptedError("host or host:port, several of them separated by commas")
         nodes.append((host, port))
     return tuple(nodes)
 
@@ -159,9 +162,9 @@ def split_addresses(addresses: str) -> tuple[tuple[str, int | None], ...]:
 def _split_address(address: str) -> tuple[str | None, int | None]:
     """The host and port of ``host``, ``host:port``, ``[IPv6]:port`` or the empty text."""
     if "," in address:
-        raise Rejected("one host; several take a redis+sentinel:// or redis+cluster:// URL")
+        raise NotAcceptedError("one host; several take a redis+sentinel:// or redis+cluster:// URL")
     match = re.fullmatch(r"(?:\[([0-9A-Za-z:.%]+)\]|([^\[\]:]*))(?::([0-9]*))?", address)
     if match is None:
-        raise Rejected("host or host:port (in a password, special characters are percent-escaped)")
+        raise NotAcceptedError("host or host:port (in a password, special characters are percent-escaped)")
     port = CONVERTERS["port"](match[3]) if match[3] else None
     return urllib.parse.unquote(match[1] or match[2]) or None, port

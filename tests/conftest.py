@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+
+import pytest
+from flask import Flask
+
+from .harness.servers import Server
+
+pytest_plugins = ["pytester", "tests.harness.fixtures"]
+
+MakeApp = cabc.Callable[..., Flask]
+
+
+@pytest.fixture
+def make_app(tmp_path: t.Any) -> MakeApp:
+    """Make an application with a configuration of its own: the keys without their prefix, for the prefix REDIS."""
+
+    def make(name: str = "app", **config: t.Any) -> Flask:
+        app = Flask(name, instance_path=str(tmp_path / "instance"))
+        app.config.update({f"REDIS_{key}": value for key, value in config.items()})
+        return app
+
+    return make
+
+
+@pytest.fixture
+def app(make_app: MakeApp, server: Server) -> Flask:
+    """An application whose Redis is a real server."""
+    return make_app(URL=server.url, DECODE_RESPONSES=True)
