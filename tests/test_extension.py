@@ -350,7 +350,7 @@ def test_the_proxy_of_an_application(app: Flask) -> None:
 
 def test_what_is_no_application() -> None:
     """Anything but an application is a TypeError that says so."""
-    with pytest.raises(TypeError, match="takes a Flask application, not 'str'"):
+    with pytest.raises(TypeError, match="takes a Flask or Quart application, not 'str'"):
         Redis(t.cast(t.Any, "redis://localhost"))
 
 

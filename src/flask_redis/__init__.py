@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .asyncio import AsyncRedis
 from .config import ConfigError
 from .extension import Redis
 
-__all__ = ["ConfigError", "Redis"]
+__all__ = ["AsyncRedis", "ConfigError", "Redis"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import dataclasses
 import difflib
+import importlib
 import pkgutil
 import re
 import reprlib
@@ -72,21 +73,27 @@ class Settings:
     @property
     def package(self) -> str:
         """The package that the client class builds on, ``redis`` or ``valkey``."""
-        modules = {base.__module__.partition(".")[0] for base in self.client_class.__mro__}
-        return "valkey" if "valkey" in modules else "redis"
+        return _family(self.client_class)[0] or "redis"
+
+    @property
+    def module(self) -> str:
+        """Where that package has the other parts of such a client: ``redis``, or ``redis.asyncio``."""
+        return f"{self.package}.asyncio" if self.asyncio else self.package
+
+    @property
+    def asyncio(self) -> bool:
+        """Whether the client is for asyncio."""
+        return _family(self.client_class)[1]
 
     def __repr__(self) -> str:
         # That of a dataclass would show the password.
         return f"<Settings {self.prefix} {self.url}>"
 
 
-#: The client class of a package, for a cluster and not, where no ``CLASS`` is configured. The colon saves
-#: ``resolve_name`` a search for a module of that name.
-CLASSES: t.Final[cabc.Mapping[tuple[str, bool], str]] = {
-    ("redis", False): "redis:Redis",
-    ("redis", True): "redis:RedisCluster",
-    ("valkey", False): "valkey:Valkey",
-    ("valkey", True): "valkey:ValkeyCluster",
+#: The client classes of a package, for one server and for a cluster.
+CLASSES: t.Final[cabc.Mapping[str, tuple[str, str]]] = {
+    "redis": ("Redis", "RedisCluster"),
+    "valkey": ("Valkey", "ValkeyCluster"),
 }
 
 #: The names of the keys that are no parameter of a client class.
@@ -107,16 +114,17 @@ OWN_KEYS: t.Final = frozenset(
 WRITTEN_BACK: t.Final = ("host", "port", "username", "password", "db")
 
 
-def load(config: cabc.Mapping[str, t.Any], prefix: str) -> Settings:
+def load(config: cabc.Mapping[str, t.Any], prefix: str, *, asyncio: bool = False) -> Settings:
     """Read the settings of one connection.
 
     :param config: ``app.config``, or a mapping like it.
     :param prefix: the config prefix, without the underscore that follows it.
+    :param asyncio: whether the client is for asyncio.
     :raises ConfigError: if a value cannot be used.
     """
     values = _Values(config, prefix)
     url = _read_url(values)
-    client_class = _client_class(values, url)
+    client_class = _client_class(values, url, asyncio)
     topology = _topology(values, url, client_class)
     known = parameters(client_class)
     values.rename(known)
@@ -135,7 +143,7 @@ def load(config: cabc.Mapping[str, t.Any], prefix: str) -> Settings:
         topology=topology,
         client_class=client_class,
         options=options,
-        stated=_stated(url, options),
+        stated=_stated(url, options, without={"password"} if values.key("password_file") in config else set()),
         nodes=nodes,
         name=name,
         replica=replica,
@@ -256,21 +264,39 @@ def _parse_url(value: t.Any) -> urls.URL | None:
     return urls.read(value.strip()) if value.strip() else None
 
 
-def _client_class(values: _Values, url: urls.URL | None) -> type[t.Any]:
-    key = values.key("class")
-    named = values.take("class", _class_or_path)
-    if isinstance(named, type):
-        return named
+def _client_class(values: _Values, url: urls.URL | None, asyncio: bool) -> type[t.Any]:
+    """The configured class; or the package's own, if none is, or one of the other kind."""
     package, cluster = (url.scheme.package, url.scheme.topology == "cluster") if url else ("redis", False)
-    path = named or CLASSES[package, cluster]
+    named = values.take("class", _class_or_path)
+    if named is not None:
+        named = named if isinstance(named, type) else _imported(values.key("class"), named)
+        family, kind = _family(named)
+        if not family or kind == asyncio:
+            return t.cast("type[t.Any]", named)
+        package, cluster = family, cluster_node_class(named) is not None
+    module = f"{package}.asyncio" if asyncio else package
+    try:
+        return t.cast("type[t.Any]", getattr(importlib.import_module(module), CLASSES[package][cluster]))
+    except ImportError as error:
+        raise ConfigError(
+            f"{values.key('url')} is one of {package}, which needs an optional package:"
+            f" pip install 'Flask-And-Redis[{package}]'"
+        ) from error
+
+
+def _family(client_class: type[t.Any]) -> tuple[str, bool]:
+    """The package that *client_class* builds on, if it is one of ours, and whether the class is for asyncio."""
+    for base in client_class.__mro__:
+        package, _, module = base.__module__.partition(".")
+        if package in CLASSES:
+            return package, module.startswith("asyncio")
+    return "", False
+
+
+def _imported(key: str, path: str) -> type[t.Any]:
     try:
         found = pkgutil.resolve_name(path)
     except Exception as error:
-        if not named:
-            raise ConfigError(
-                f"{values.key('url')} is a {package} URL, which needs an optional package: "
-                f"pip install 'Flask-And-Redis[{package}]'"
-            ) from error
         raise ConfigError(f"{key} is {path!r}, which cannot be imported: {error}.") from error
     if not isinstance(found, type):
         raise ConfigError(f"{key} is {path!r}, which is not a class; accepted: a client class, or its dotted path.")
@@ -448,10 +474,12 @@ def _options(values: _Values, known: cabc.Mapping[str, Parameter]) -> dict[str, 
     return options
 
 
-def _stated(url: urls.URL | None, options: cabc.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What goes back to ``app.config``: what the URL stated, converted."""
+def _stated(url: urls.URL | None, options: cabc.Mapping[str, t.Any], without: cabc.Set[str]) -> dict[str, t.Any]:
+    """What goes back to ``app.config``: what the URL stated, converted, and no second form of a key that has one."""
     found = {**url.options, **url.stated} if url else {}
-    return {name.upper(): options.get(name, found[name]) for name in WRITTEN_BACK if name in found}
+    return {
+        name.upper(): options.get(name, found[name]) for name in WRITTEN_BACK if name in found and name not in without
+    }
 
 
 def _describe(settings: Settings) -> str:

@@ -7,6 +7,7 @@ watches a pipe from the process that started the server, so the server stops whe
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import fcntl
@@ -22,6 +23,7 @@ import weakref
 from pathlib import Path
 
 import redis
+import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -237,3 +239,17 @@ class EmbeddedConnection(redis.UnixDomainSocketConnection):
         # connect() is the public hook, but from redis-py 6 on not every way to a socket leads through it.
         self.path = self.server.path()
         return super()._connect()  # type: ignore[no-untyped-call]
+
+
+class AsyncEmbeddedConnection(redis.asyncio.UnixDomainSocketConnection):
+    """The same for asyncio."""
+
+    path: str
+
+    def __init__(self, *, server: Server, **kwargs: t.Any) -> None:
+        super().__init__(**kwargs)
+        self.server: Server = server
+
+    async def _connect(self) -> None:
+        self.path = await asyncio.to_thread(self.server.path)
+        await super()._connect()  # type: ignore[no-untyped-call]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import concurrent.futures
 import functools
 import inspect
+import sys
 import threading
 import typing as t
 import weakref
@@ -17,6 +19,10 @@ from flask import has_app_context
 from . import topologies
 from .config import load
 from .config import Settings
+from .resilience import Breaker
+
+if t.TYPE_CHECKING:
+    from flask.sansio.app import App
 
 _get_current_app: cabc.Callable[[], Flask] = t.cast(t.Any, current_app)._get_current_object
 
@@ -30,37 +36,21 @@ class NotBoundError(RuntimeError, AttributeError):
 
 
 class Clients(cabc.Mapping[str, t.Any]):
-    """The clients of one application by config prefix: ``app.extensions["redis"]``."""
+    """The clients of one application by config prefix: ``app.extensions["redis"]``.
 
-    def __init__(self, instance_path: str) -> None:
-        self.surroundings: topologies.Surroundings = topologies.Surroundings(instance_path)
+    Those of :class:`~flask_redis.AsyncRedis` are in :attr:`asyncio`, as another such mapping.
+    """
+
+    def __init__(self, surroundings: topologies.Surroundings) -> None:
+        self._surroundings = surroundings
         self.settings: dict[Extension, Settings] = {}
-        #: Those that are built already. A cluster's is built at first use, because its constructor connects.
+        #: The clients that are built already, for the way of every command.
         self.built: dict[Extension, t.Any] = {}
+        self._building: dict[Extension, concurrent.futures.Future[t.Any]] = {}
         self._lock = threading.Lock()
         self._to_close: list[t.Any] = []
         # Garbage collection would end the sockets of an application in any order, with a ResourceWarning.
         weakref.finalize(self, _close, self._to_close).atexit = False
-
-    def add(self, extension: Extension, settings: Settings) -> None:
-        """Let *extension* have a client with *settings*.
-
-        :raises ConfigError: if the client cannot be built.
-        """
-        if not topologies.connects_when_built(settings):
-            self._build(extension, settings)
-        self.settings[extension] = settings
-
-    def client(self, extension: Extension) -> t.Any:
-        """The client of *extension*, built now if need be."""
-        with self._lock:
-            if extension not in self.built:
-                self._build(extension, self.settings[extension])
-            return self.built[extension]
-
-    def _build(self, extension: Extension, settings: Settings) -> None:
-        client = self.built[extension] = topologies.build(settings, self.surroundings)
-        self._to_close.append(client)
 
     def __getitem__(self, prefix: str) -> t.Any:
         for extension, settings in self.settings.items():
@@ -81,6 +71,67 @@ class Clients(cabc.Mapping[str, t.Any]):
     def __repr__(self) -> str:
         return f"<Clients {', '.join(f'{settings.prefix} {settings.url}' for settings in self.settings.values())}>"
 
+    @functools.cached_property
+    def asyncio(self) -> Clients:
+        """The clients of the running event loop, by config prefix."""
+        from .asyncio import AsyncClients
+
+        return AsyncClients(self._surroundings)
+
+    @property
+    def breakers(self) -> cabc.Mapping[str, t.Any]:
+        """pybreaker's circuit breakers by config prefix: ``breakers["REDIS"].current_state`` is ``"closed"``, say."""
+        return {prefix: breaker.circuit for prefix, breaker in self._surroundings.breakers.items()}
+
+    def add(self, extension: Extension, config: cabc.MutableMapping[str, t.Any], prefix: str) -> None:
+        """Let *extension* have the client that *config* describes, and write back what the URL in it states.
+
+        :raises ConfigError: if it cannot be built.
+        """
+        settings = self._load(config, prefix)
+        if settings.breaker is not None and prefix not in self._surroundings.breakers:
+            self._surroundings.breakers[prefix] = Breaker(settings)
+        self._prepare(extension, settings)
+        self.settings[extension] = settings
+        config.update({f"{prefix}_{name}": value for name, value in settings.stated.items()})
+
+    def _load(self, config: cabc.Mapping[str, t.Any], prefix: str) -> Settings:
+        return load(config, prefix)
+
+    def _prepare(self, extension: Extension, settings: Settings) -> None:
+        # That of a cluster is built at first use, because its constructor connects.
+        if not topologies.connects_when_built(settings):
+            self._build(extension, settings)
+
+    def _build(self, extension: Extension, settings: Settings) -> t.Any:
+        client = topologies.build(settings, self._surroundings)
+        self._to_close += topologies.clients(client)
+        self.built[extension] = client
+        return client
+
+    def client(self, extension: Extension) -> t.Any:
+        """The client of *extension*, built now if need be: by the thread that comes first, while others wait for it.
+
+        :raises redis.exceptions.RedisError: if building it fails. Those who waited fail too, rather than trying the
+            same one after the other; the next command tries again.
+        """
+        with self._lock:
+            if extension in self.built:
+                return self.built[extension]
+            building = self._building.get(extension)
+            first = building is None
+            if building is None:
+                building = self._building[extension] = concurrent.futures.Future()
+        if first:
+            try:
+                building.set_result(self._build(extension, self.settings[extension]))
+            except BaseException as error:
+                building.set_exception(error)
+                raise
+            finally:
+                del self._building[extension]
+        return building.result()
+
 
 def _close(clients: list[t.Any]) -> None:
     for client in clients:
@@ -96,7 +147,7 @@ class Extension:
     app: Flask | None = None
     _prefix: str | None = None
 
-    def __init__(self, app: Flask | None = None, config_prefix: str | None = None) -> None:
+    def __init__(self, app: App | None = None, config_prefix: str | None = None) -> None:
         self._prefix = config_prefix
         if app is not None:
             self.app = _unwrapped(app)
@@ -107,12 +158,12 @@ class Extension:
         """What this connection's configuration keys begin with: ``"REDIS"`` when nobody names another."""
         return self._prefix or "REDIS"
 
-    def init_app(self, app: Flask, config_prefix: str | None = None) -> None:
+    def init_app(self, app: App, config_prefix: str | None = None) -> None:
         """Give *app* a client, configured by its ``app.config``. Nothing connects before the first command.
 
         One object serves many applications, each with its own configuration.
 
-        :param app: the application.
+        :param app: the application, Flask's or Quart's.
         :param config_prefix: what the configuration keys begin with, without the underscore that follows. One object
             has one prefix: that of the constructor if it was given there, else the first one given here, else
             ``"REDIS"``.
@@ -126,14 +177,13 @@ class Extension:
                 f"This {type(self).__name__} has the config prefix {self._prefix!r}, and cannot take {prefix!r} too:"
                 " use an object for each prefix."
             )
-        clients = app.extensions.setdefault("redis", Clients(app.instance_path))
-        if not isinstance(clients, Clients):
-            raise ValueError(f"app.extensions['redis'] is taken by another extension: {type(clients)!r}.")
+        found = app.extensions.setdefault("redis", Clients(topologies.Surroundings(app.instance_path)))
+        if not isinstance(found, Clients):
+            raise ValueError(f"app.extensions['redis'] is taken by another extension: {type(found)!r}.")
+        clients = self._of_my_kind(found)
         if prefix in clients:
             raise ValueError(f"Already registered config prefix {prefix!r}.")
-        settings = load(app.config, prefix)
-        clients.add(self, settings)
-        app.config.update({f"{prefix}_{name}": value for name, value in settings.stated.items()})
+        clients.add(self, app.config, prefix)
         self._prefix = prefix
 
     def get_app(self) -> Flask:
@@ -141,7 +191,7 @@ class Extension:
 
         :raises RuntimeError: if there is none.
         """
-        app = _get_current_app() if has_app_context() else self.app
+        app = _current_app() or self.app
         if app is not None:
             return app
         raise NotBoundError(
@@ -150,17 +200,14 @@ class Extension:
             " to its constructor."
         )
 
+    def _of_my_kind(self, clients: Clients) -> Clients:
+        return clients
+
     def _client(self) -> t.Any:
-        # On the way of every command: a call less here is a tenth of what the extension costs.
-        app: t.Any = _get_current_app() if has_app_context() else self.app
-        try:
-            return app.extensions["redis"].built[self]
-        except (AttributeError, KeyError):
-            pass
         app = self.get_app()
-        clients = app.extensions.get("redis")
-        if isinstance(clients, Clients) and self in clients.settings:
-            return clients.client(self)
+        found = app.extensions.get("redis")
+        if isinstance(found, Clients) and self in self._of_my_kind(found).settings:
+            return self._of_my_kind(found).client(self)
         raise NotBoundError(
             f"The application {app.name!r} has no client for the config prefix {self.config_prefix!r} of this"
             f" {type(self).__name__}: call its init_app() with that application."
@@ -168,13 +215,13 @@ class Extension:
 
     def __repr__(self) -> str:
         try:
-            url = self.get_app().extensions["redis"].settings[self].url
+            url = self._of_my_kind(self.get_app().extensions["redis"]).settings[self].url
         except (AttributeError, KeyError):
             url = "unbound"
         return f"<{type(self).__name__} {self.config_prefix} {url}>"
 
     if not t.TYPE_CHECKING:
-        # What a type checker sees of all this is the client class, which the subclasses have as a base there.
+        # What a type checker sees is the client class, which the subclasses have as a base there.
 
         def __getattr__(self, name: str) -> t.Any:
             if name.startswith("_"):
@@ -182,25 +229,23 @@ class Extension:
             value = getattr(self._client(), name)
             return _forwarder(name, value).__get__(self) if inspect.isroutine(value) else value
 
-        def __getitem__(self, name):
-            return self._client()[name]
 
-        def __setitem__(self, name, value):
-            self._client()[name] = value
-
-        def __delitem__(self, name):
-            del self._client()[name]
-
-        def __contains__(self, name):
-            return name in self._client()
+def _current_app() -> Flask | None:
+    """The application of the active context, Flask's or Quart's."""
+    if has_app_context():
+        return _get_current_app()
+    quart: t.Any = sys.modules.get("quart")
+    if quart is not None and quart.has_app_context():
+        return t.cast(Flask, quart.current_app._get_current_object())
+    return None
 
 
-def _unwrapped(app: Flask) -> Flask:
+def _unwrapped(app: t.Any) -> Flask:
     """*app* itself, where it is the ``current_app`` proxy."""
     app = getattr(app, "_get_current_object", lambda: app)()
     if not hasattr(app, "extensions"):
-        raise TypeError(f"init_app() takes a Flask application, not {type(app).__name__!r}.")
-    return app
+        raise TypeError(f"init_app() takes a Flask or Quart application, not {type(app).__name__!r}.")
+    return t.cast(Flask, app)
 
 
 _E = t.TypeVar("_E", bound=type[Extension])
@@ -254,6 +299,14 @@ class Redis(Extension, _RedisClient):
         """
         return t.cast(redis.Redis, self._client())
 
+    def _client(self) -> t.Any:
+        # On the way of every command: a call less is a tenth of what the extension costs.
+        app: t.Any = _get_current_app() if has_app_context() else _current_app() or self.app
+        try:
+            return app.extensions["redis"].built[self]
+        except (AttributeError, KeyError):
+            return super()._client()
+
     if not t.TYPE_CHECKING:
 
         @property
@@ -266,3 +319,15 @@ class Redis(Extension, _RedisClient):
 
         def __exit__(self, *_):
             self.close()
+
+        def __getitem__(self, name):
+            return self._client()[name]
+
+        def __setitem__(self, name, value):
+            self._client()[name] = value
+
+        def __delitem__(self, name):
+            del self._client()[name]
+
+        def __contains__(self, name):
+            return name in self._client()

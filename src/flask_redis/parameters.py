@@ -45,14 +45,14 @@ _cache: weakref.WeakKeyDictionary[type[t.Any], dict[str, Parameter]] = weakref.W
 def parameters(client_class: type[t.Any]) -> dict[str, Parameter]:
     """The parameters of *client_class* by name, with those that it passes on to its bases.
 
-    A cluster client passes ``**kwargs`` to a client for each node, which no base class shows: its parameters are
+    A cluster client may pass ``**kwargs`` to a client for each node, which no base class shows: its parameters are
     added.
     """
     found = _cache.get(client_class)
     if found is None:
-        found = _read(client_class)
+        found, passes_on = _read(client_class)
         node_class = cluster_node_class(client_class)
-        if node_class is not None:
+        if node_class is not None and passes_on:
             found = {k: v for k, v in parameters(node_class).items() if k not in _NOT_IN_A_CLUSTER} | found
         _cache[client_class] = found
     return found
@@ -72,7 +72,9 @@ def cluster_node_class(client_class: type[t.Any]) -> type[t.Any] | None:
     return None
 
 
-def _read(client_class: type[t.Any]) -> dict[str, Parameter]:
+def _read(client_class: type[t.Any]) -> tuple[dict[str, Parameter], bool]:
+    """The parameters that the class and its bases show, and whether more would be passed on."""
+    passes_on = True
     found: dict[str, Parameter] = {}
     for base in client_class.__mro__[:-1]:
         if "__init__" not in vars(base):
@@ -81,10 +83,11 @@ def _read(client_class: type[t.Any]) -> dict[str, Parameter]:
         for parameter in signature:
             if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}:
                 found.setdefault(parameter.name, _describe(parameter))
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature):
+        passes_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature)
+        if not passes_on:
             break
     # redis-py 5 still takes the aliases, and warns of them.
-    return {name: found[name] for name in found if ALIASES.get(name) not in found}
+    return {name: found[name] for name in found if ALIASES.get(name) not in found}, passes_on
 
 
 def _signature(init: cabc.Callable[..., t.Any]) -> list[inspect.Parameter]:

@@ -13,6 +13,7 @@ import weakref
 from pathlib import Path
 
 import redis
+import redis.asyncio
 
 from . import resilience
 from .config import ConfigError
@@ -28,6 +29,8 @@ class Surroundings:
     instance_path: str
     #: The server of its ``memory://`` URLs without a name.
     memory: t.Any = None
+    #: Its circuit breakers by config prefix.
+    breakers: dict[str, resilience.Breaker] = dataclasses.field(default_factory=dict)
 
 
 def build(settings: Settings, surroundings: Surroundings) -> t.Any:
@@ -35,13 +38,20 @@ def build(settings: Settings, surroundings: Surroundings) -> t.Any:
 
     :raises ConfigError: if the client class refuses its arguments, or an optional package is missing.
     """
-    options = {**_introduction(settings.client_class), **settings.options, **resilience.options(settings)}
+    breaker = surroundings.breakers.get(settings.prefix)
+    options = {**_introduction(settings.client_class), **settings.options, **resilience.options(settings, breaker)}
+    if breaker is not None and settings.topology == "cluster":
+        settings = dataclasses.replace(settings, client_class=breaker.guard_cluster(settings.client_class))
+        with breaker.attempt():
+            return _cluster(settings, options, surroundings)
     return _BUILDERS[settings.topology](settings, options, surroundings)
 
 
 def connects_when_built(settings: Settings) -> bool:
     """Whether building the client opens a connection: for a cluster, to learn its nodes."""
-    return settings.topology == "cluster" or bool(settings.options.get("single_connection_client"))
+    return not settings.asyncio and (
+        settings.topology == "cluster" or bool(settings.options.get("single_connection_client"))
+    )
 
 
 def _standalone(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> t.Any:
@@ -91,12 +101,19 @@ def _cluster(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> 
     node = _module(settings, "cluster").ClusterNode
     if settings.nodes:
         options["startup_nodes"] = [node(host, port) for host, port in settings.nodes]
-    return _instance(settings, options)
+    exceptions = importlib.import_module(f"{settings.package}.exceptions")
+    try:
+        return _instance(settings, options)
+    except Exception as error:
+        # The cluster's own exception for an outage is no ConnectionError, and not even a RedisError.
+        if isinstance(error.__cause__ or error.__context__, (exceptions.ConnectionError, exceptions.TimeoutError)):
+            raise exceptions.ConnectionError(str(error)) from error
+        raise
 
 
 def _module(settings: Settings, name: str) -> types.ModuleType:
-    """A module of the package that the client class comes from."""
-    return importlib.import_module(f"{settings.package}.{name}")
+    """A module beside the client class: its package's, or that package's for asyncio."""
+    return importlib.import_module(f"{settings.module}.{name}")
 
 
 #: The servers of ``memory://name`` URLs. One lives as long as a client of it.
@@ -113,7 +130,8 @@ def _memory(settings: Settings, options: dict[str, t.Any], surroundings: Surroun
     else:
         server = surroundings.memory = surroundings.memory or fakeredis.FakeServer()
     # As fakeredis does itself: a pool of redis-py's, with connections to its own server.
-    return _with_connections(settings, options, fakeredis.FakeRedisConnection, server)
+    connection_class = fakeredis.FakeAsyncRedisConnection if settings.asyncio else fakeredis.FakeRedisConnection
+    return _with_connections(settings, options, connection_class, server)
 
 
 def _embedded(settings: Settings, options: dict[str, t.Any], surroundings: Surroundings) -> t.Any:
@@ -125,7 +143,8 @@ def _embedded(settings: Settings, options: dict[str, t.Any], surroundings: Surro
         raise _missing(settings, "embedded")
     directory = Path(surroundings.instance_path, "redis", settings.name or "default")
     options["unix_socket_path"] = str(directory / "socket")
-    return _with_connections(settings, options, embedded.EmbeddedConnection, embedded.server(directory))
+    connection_class = embedded.AsyncEmbeddedConnection if settings.asyncio else embedded.EmbeddedConnection
+    return _with_connections(settings, options, connection_class, embedded.server(directory))
 
 
 def _with_connections(
@@ -135,7 +154,7 @@ def _with_connections(
     for name in ("username", "password", "credential_provider", "ssl"):
         options.pop(name, None)
     client = _instance(settings, options)
-    if not isinstance(client, redis.Redis):
+    if not isinstance(client, (redis.Redis, redis.asyncio.Redis)):
         raise ConfigError(
             f"{settings.prefix}_CLASS is {type(client)!r}; accepted with {settings.url!r}: a redis.Redis."
         )
@@ -157,6 +176,12 @@ _BUILDERS: t.Final = {
     "memory": _memory,
     "embedded": _embedded,
 }
+
+
+def clients(client: t.Any) -> list[t.Any]:
+    """*client*, and those that it has for itself, of the sentinels: all that are to be closed with it."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return [client, *getattr(manager, "sentinels", ())]
 
 
 def _introduction(client_class: type[t.Any]) -> dict[str, t.Any]:
