@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import contextlib
 import typing as t
 
 import redis.asyncio
@@ -54,10 +55,8 @@ class AsyncClients(Clients):
             lifetime = self._lifetime(loop, clients)
             self._lifetimes.setdefault(loop, []).append(lifetime)
             # Advanced once, it is known to the loop, whose shutdown_asyncgens() closes it. It awaits nothing before.
-            try:
+            with contextlib.suppress(StopIteration):
                 lifetime.__anext__().__await__().send(None)
-            except StopIteration:
-                pass
         return clients[loop]
 
     async def _lifetime(self, loop: Loop, clients: dict[Loop, t.Any]) -> cabc.AsyncGenerator[None, None]:
@@ -84,7 +83,7 @@ else:
 
 
 @forwards(redis.asyncio.Redis)
-class AsyncRedis(Extension, _AsyncRedisClient):
+class AsyncRedis(Extension, _AsyncRedisClient):  # type: ignore[misc]
     """Redis for asyncio, in Flask's async views and in Quart: every command of ``redis.asyncio``.
 
     Its parameters, settings and rules are those of :class:`~flask_redis.Redis`. Each event loop has a client of its
@@ -92,7 +91,7 @@ class AsyncRedis(Extension, _AsyncRedisClient):
     """
 
     @property
-    def connection(self) -> redis.asyncio.Redis:  # type: ignore[override]
+    def connection(self) -> redis.asyncio.Redis:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         """The client of the running event loop.
 
         :raises RuntimeError: if there is none.

@@ -98,13 +98,15 @@ class Breaker:
         breaker = self
 
         class Listener(pybreaker.CircuitBreakerListener):
-            def state_change(self, _: t.Any, __: t.Any, state: t.Any) -> None:
-                if state.name == "open":
+            def state_change(self, cb: t.Any, old_state: t.Any, new_state: t.Any) -> None:
+                if new_state.name == "open":
                     breaker._opened_at = time.monotonic()
 
         #: What says how it stands: ``current_state`` is ``"closed"``, ``"open"`` or ``"half-open"``.
-        self.circuit = pybreaker.CircuitBreaker(
-            **{"fail_max": 5, "reset_timeout": 10.0, **(settings.breaker or {})},
+        limits = {"fail_max": 5, "reset_timeout": 10.0, **(settings.breaker or {})}
+        self.circuit: pybreaker.CircuitBreaker = pybreaker.CircuitBreaker(
+            fail_max=int(limits["fail_max"]),
+            reset_timeout=limits["reset_timeout"],
             listeners=[Listener()],
             name=settings.prefix,
             throw_new_error_on_trip=False,
@@ -182,7 +184,7 @@ class Breaker:
     def guard_retry(self, retry: t.Any) -> t.Any:
         """A ``Retry`` like *retry*, each of whose attempts this breaker sees, and which ends when it opens."""
         guarded = copy.copy(retry)
-        guarded.__class__ = _guarded_retry(type(retry))
+        guarded.__class__ = _guarded_retry(t.cast(t.Any, type(retry)))
         guarded.breaker = self
         return guarded
 
