@@ -8,7 +8,7 @@ from flask import Flask
 
 from .harness.servers import Server
 
-pytest_plugins = ["pytester", "tests.harness.fixtures"]
+pytest_plugins = ["pytester", "tests.harness.fixtures", "tests.no_skips"]
 
 MakeApp = cabc.Callable[..., Flask]
 

@@ -208,10 +208,11 @@ class _Values:
         where, path, _ = self._values.pop(f"{name}_file")
         try:
             content = Path(path).read_text("utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise ConfigError(f"{where} is {path!r}, which cannot be read: {error.strerror}.") from None
-        except (TypeError, ValueError):
-            raise ConfigError(f"{where} is {path!r}; accepted: the path of a text file.") from None
+        except (OSError, TypeError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not the path of a text file"
+            # Somebody may have put the secret itself there.
+            shown = f" {path!r}" if re.fullmatch(r"/[^@]*", str(path)) else ""
+            raise ConfigError(f"{where}{shown} cannot be read: {reason}.") from None
         self.put(name, _Value(f"The content of {where}", content))
 
     def rename(self, known: cabc.Container[str]) -> None:
