@@ -71,7 +71,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def running_tls_server(certificates: Certificates) -> cabc.Iterator[TlsServer]:
     """One TLS server for all tests. They ask for ``tls_server``."""
     if not tls_server_available():
-        pytest.skip("no server here speaks TLS")
+        pytest.skip("there is no redis-server on the PATH")
     with TlsServer(certificates) as server:
         yield server
 
