@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import typing as t
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import redis as redis_py
 from flask import Flask
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
 from redis.retry import Retry
 
 from flask_redis import ConfigError
@@ -369,6 +371,119 @@ def test_url_and_connection_pool(make_app: MakeApp) -> None:
     """Two things that say where the server is are an error."""
     with pytest.raises(ConfigError, match=r"REDIS_URL 'redis://h' and REDIS_CONNECTION_POOL are both set"):
         Redis(make_app(URL="redis://h", CONNECTION_POOL=redis_py.ConnectionPool()))
+
+
+# --- Sentinel and cluster --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sentinels",
+    ["one,two:7000", ["one", "two:7000"], [("one", 26379), ("two", "7000")], (["one", 26379], "two:7000")],
+)
+def test_sentinels(sentinels: t.Any, make_app: MakeApp) -> None:
+    """The sentinels may be named without a URL, as text or as a list."""
+    redis = Redis(make_app(SENTINELS=sentinels, SENTINEL_SERVICE="shop", DB=3, PASSWORD="geheim"))
+    assert repr(redis) == "<Redis REDIS redis+sentinel://:***@one:26379,two:7000/shop/3>"
+
+
+def test_sentinel_kwargs(make_app: MakeApp) -> None:
+    """What connects to the sentinels themselves is converted like the keys."""
+    kwargs = {"username": "me", "password": "geheim", "socket_timeout": "0.5"}
+    redis = Redis(make_app(URL="redis+sentinel://h/shop", SENTINEL_KWARGS=kwargs, SOCKET_TIMEOUT=3, SSL="no"))
+    manager = t.cast(t.Any, redis.connection_pool).sentinel_manager
+    found = manager.sentinels[0].connection_pool.connection_kwargs
+    assert {name: found[name] for name in kwargs} == {"username": "me", "password": "geheim", "socket_timeout": 0.5}
+    assert redis.connection_pool.connection_kwargs["socket_timeout"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "accepted"),
+    [
+        ("SENTINELS", [1], "a list of"),
+        ("SENTINELS", [("one", 0)], "a list of"),
+        ("SENTINELS", "one,,two", "a list of"),
+        ("SENTINEL_KWARGS", "geheim", "a mapping with names of redis-py's connection parameters"),
+        ("SENTINEL_KWARGS", {"pasword": "geheim"}, "a mapping with names of redis-py's connection parameters"),
+        ("SENTINEL_KWARGS", {"socket_timeout": "geheim"}, "a number of seconds above 0"),
+        ("SENTINEL_SERVICE", ["shop"], "text"),
+        ("SENTINEL_SERVICE", "", "lacks"),
+        ("CONNECTION_POOL", redis_py.ConnectionPool(), "no pool beside a sentinel client"),
+    ],
+)
+def test_bad_sentinel_keys(key: str, value: t.Any, accepted: str, make_app: MakeApp) -> None:
+    """A key for Sentinel that cannot be used is an error that names it, and shows no secret."""
+    with pytest.raises(ConfigError, match=rf"REDIS_{key} is .*{accepted}|REDIS_{key} is not set") as caught:
+        Redis(make_app(**{"SENTINELS": "one", "SENTINEL_SERVICE": "shop", key: value}))
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("config", [{"SENTINELS": "one"}, {"SENTINELS": ""}])
+def test_a_sentinel_without_a_service(config: dict[str, t.Any], make_app: MakeApp) -> None:
+    """Without a URL too, the sentinels and the service are needed."""
+    with pytest.raises(ConfigError, match="REDIS_SENTINEL"):
+        Redis(make_app(**config))
+
+
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"URL": "redis+cluster://me:geheim@one,two:7000"}, "redis+cluster://me:***@one:6379,two:7000"),
+        ({"URL": "rediss+cluster://one/0"}, "rediss+cluster://one:6379"),
+        ({"URL": "redis://one:7000/0", "CLASS": redis_py.RedisCluster}, "redis+cluster://one:7000"),
+        ({"HOST": "one", "PORT": "7000", "CLASS": "redis.RedisCluster", "DB": "0"}, "redis+cluster://one:7000"),
+        ({"CLASS": "redis.RedisCluster"}, "redis+cluster://localhost:6379"),
+        ({"CLASS": "redis.RedisCluster", "STARTUP_NODES": [ClusterNode("one", 7000)]}, "redis+cluster://"),
+    ],
+)
+def test_cluster(config: dict[str, t.Any], url: str, make_app: MakeApp) -> None:
+    """A cluster is named by a URL, or by its class and a node."""
+    assert repr(Redis(make_app(**config))) == f"<Redis REDIS {url}>"
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"CLASS": redis_py.RedisCluster, "DB": 1}, "REDIS_DB is 1; accepted: 0"),
+        ({"CLASS": redis_py.RedisCluster, "HOST": "/run/redis.sock"}, "REDIS_HOST is .*; accepted: a host name"),
+        ({"CLASS": redis_py.RedisCluster, "URL": "unix:///run/redis.sock"}, "REDIS_CLASS is .*no class of a cluster"),
+        ({"CLASS": redis_py.RedisCluster, "URL": "memory://"}, "REDIS_CLASS is .*no class of a cluster"),
+        ({"CLASS": redis_py.RedisCluster, "URL": "redis+sentinel://h/s"}, "REDIS_CLASS is .*no class of a cluster"),
+        ({"CLASS": redis_py.Redis, "URL": "redis+cluster://h"}, "REDIS_CLASS is .*a subclass of RedisCluster"),
+    ],
+)
+def test_bad_cluster(config: dict[str, t.Any], message: str, make_app: MakeApp) -> None:
+    """What makes no sense with a cluster, or a class that does not go with the URL, is an error."""
+    with pytest.raises(ConfigError, match=message):
+        Redis(make_app(**config))
+
+
+def test_valkey_is_missing(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL whose client is not installed says what to install."""
+    monkeypatch.setitem(sys.modules, "valkey", None)
+    with pytest.raises(ConfigError, match=r"REDIS_URL is one of valkey.*pip install 'Flask-And-Redis\[valkey\]'"):
+        Redis(make_app(URL="valkey://localhost"))
+
+
+def test_fakeredis_is_missing(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does memory://."""
+    monkeypatch.setitem(sys.modules, "fakeredis", None)
+    with pytest.raises(ConfigError, match=r"REDIS_URL 'memory:///0' .*pip install 'Flask-And-Redis\[memory\]'"):
+        Redis(make_app(URL="memory://"))
+
+
+def test_pybreaker_is_missing(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So does the circuit breaker."""
+    monkeypatch.setitem(sys.modules, "pybreaker", None)
+    with pytest.raises(ConfigError, match=r"REDIS_CIRCUIT_BREAKER .*pip install 'Flask-And-Redis\[breaker\]'"):
+        Redis(make_app(CIRCUIT_BREAKER=True))
+
+
+def test_class_of_the_other_kind(make_app: MakeApp) -> None:
+    """A class for asyncio is AsyncRedis's; beside it, Redis has the class of the same package and topology."""
+    assert type(Redis(make_app(CLASS="redis.asyncio.Redis")).connection) is redis_py.Redis
+    assert (
+        repr(Redis(make_app(CLASS="valkey.asyncio.ValkeyCluster"))) == "<Redis REDIS valkey+cluster://localhost:6379>"
+    )
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -317,6 +317,8 @@ def child_of_a_fork(redis: Redis, results: t.Any) -> None:
 def test_a_fork(app: Flask) -> None:
     """A child that was forked uses its parent's server, and does not stop it when it ends."""
     redis = Redis(app)
+    app.config["OTHER_URL"] = "embedded://other"
+    unused = Redis(app, "OTHER")
     server = redis.info("server")["process_id"]
     context = multiprocessing.get_context("fork")
     results = context.SimpleQueue()
@@ -328,6 +330,7 @@ def test_a_fork(app: Flask) -> None:
     child.join()
     assert results.get() == 1
     assert redis.info("server")["process_id"] == server
+    assert unused.ping()
 
 
 def test_it_stops_with_the_last_client(app: Flask) -> None:
@@ -382,17 +385,38 @@ def test_a_server_that_hangs_while_it_starts(app: Flask, tmp_path: Path, monkeyp
         embedded.server(Path(app.instance_path, "redis", "board")).path()
 
 
-def test_a_server_that_loads_its_data(app: Flask) -> None:
+def test_a_server_that_loads_its_data(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server is ready when its data is loaded, however long that takes."""
     redis = Redis(app)
-    redis.config_set("loading-process-events-interval-bytes", 1024)
     with redis.pipeline(transaction=False) as pipe:
-        for number in range(200):
+        for number in range(100):
             pipe.set(f"key:{number}", "x" * 1000)
         pipe.execute()
     server = embedded.server(Path(app.instance_path, "redis", "board"))
     server.stop()
-    assert redis.dbsize() == 200
+    # The server's own settings for tests of slow loading, in microseconds for each key.
+    slowly = tmp_path / "slow-server"
+    slowly.write_text(
+        f'#!/bin/sh\nexec "{embedded.find_server()}" "$@" --key-load-delay 2000'
+        " --loading-process-events-interval-bytes 1024\n"
+    )
+    slowly.chmod(0o700)
+    monkeypatch.setattr(embedded, "find_server", lambda: str(slowly))
+    assert redis.dbsize() == 100
+
+
+def test_an_interrupted_start(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the server starts leaves no server."""
+    started: list[int] = []
+
+    def interrupt(path: str, process: subprocess.Popen[bytes]) -> None:
+        started.append(process.pid)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedded, "_wait_until_ready", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Redis(app).ping()
+    assert not is_alive(started[0])
 
 
 def test_programs(monkeypatch: pytest.MonkeyPatch) -> None:
