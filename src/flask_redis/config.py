@@ -64,6 +64,9 @@ class Settings:
     retry: t.Any = None
     #: ``fail_max`` and ``reset_timeout`` (in seconds) of the circuit breaker, or None for no breaker.
     breaker: cabc.Mapping[str, t.Any] | None = None
+    #: The configuration key that each value came from, by the rest of the key in lower case: ``"REDIS_URL"`` for what
+    #: the URL states, ``"REDIS_PASSWORD_FILE"`` for the content of a file.
+    sources: cabc.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -135,7 +138,11 @@ def load(config: cabc.Mapping[str, t.Any], prefix: str, *, asyncio: bool = False
     sentinel_options = _sentinel_options(values, known)
     retry = values.take("retry", _retry)
     breaker = values.take("circuit_breaker", _breaker)
+    if asyncio and "connection_pool" in values:
+        key = values.key("connection_pool")
+        raise ConfigError(f"{key} is set; accepted: no pool for AsyncRedis, which has one in each event loop.")
     options = _location(values, topology) | _options(values, known)
+    _refuse_what_has_no_effect(values, topology, options, retry, breaker)
     values.refuse_leftovers_of_the_url(client_class)
     values.warn_of_near_misses(known)
     return Settings(
@@ -150,7 +157,12 @@ def load(config: cabc.Mapping[str, t.Any], prefix: str, *, asyncio: bool = False
         sentinel_options=sentinel_options,
         retry=retry,
         breaker=breaker,
+        sources=values.sources,
     )
+
+
+#: What precedes the key of a file in the words for where a value stands.
+_CONTENT_OF: t.Final = "The content of "
 
 
 class _Value(t.NamedTuple):
@@ -167,6 +179,8 @@ class _Values:
     def __init__(self, config: cabc.Mapping[str, t.Any], prefix: str) -> None:
         start = f"{prefix}_"
         self.prefix = prefix
+        #: The key that each value taken so far came from.
+        self.sources: dict[str, str] = {}
         self._values = {k[len(start) :].lower(): _Value(k, v) for k, v in config.items() if k.startswith(start)}
 
     def __contains__(self, name: str) -> bool:
@@ -194,6 +208,7 @@ class _Values:
         found = self._values.pop(name, None)
         if found is None or found.value is None:
             return None
+        self.sources[name] = self.sources["url"] if found.in_url else found.where.removeprefix(_CONTENT_OF)
         try:
             return convert(found.value)
         except NotAcceptedError as rejected:
@@ -213,7 +228,7 @@ class _Values:
             # Somebody may have put the secret itself there.
             shown = f" {path!r}" if re.fullmatch(r"/[^@]*", str(path)) else ""
             raise ConfigError(f"{where}{shown} cannot be read: {reason}.") from None
-        self.put(name, _Value(f"The content of {where}", content))
+        self.put(name, _Value(f"{_CONTENT_OF}{where}", content))
 
     def rename(self, known: cabc.Container[str]) -> None:
         """Let version 1.0's spellings stand for redis-py's."""
@@ -450,6 +465,20 @@ def _location(values: _Values, topology: str) -> dict[str, t.Any]:
         values.drop("unix_socket_path")
         return {"unix_socket_path": host}
     return {"host": host}
+
+
+def _refuse_what_has_no_effect(
+    values: _Values, topology: str, options: cabc.Mapping[str, t.Any], retry: t.Any, breaker: t.Any
+) -> None:
+    """Raise ConfigError for keys that redis-py would ignore beside each other."""
+    for name, value in {"retry": retry, "circuit_breaker": breaker}.items():
+        if value is not None and options.get("connection_pool") is not None:
+            raise ConfigError(
+                f"{values.key(name)} and {values.key('connection_pool')} are both set; accepted: one of them."
+            )
+    if options.get("single_connection_client") and (breaker is not None or topology in {"memory", "embedded"}):
+        beside = "a circuit breaker" if breaker is not None else f"{topology}://"
+        raise ConfigError(f"{values.key('single_connection_client')} is set; accepted beside {beside}: false.")
 
 
 def _host(value: t.Any) -> str:

@@ -6,13 +6,13 @@ import collections.abc as cabc
 import contextlib
 import contextvars
 import copy
-import functools
 import importlib
 import inspect
 import threading
 import time
 import typing as t
 
+from .clusters import no_node
 from .config import ConfigError
 from .config import Settings
 from .parameters import parameters
@@ -31,9 +31,7 @@ def options(settings: Settings, breaker: Breaker | None) -> dict[str, t.Any]:
         raise ConfigError(f"{keys} need a {settings.prefix}_CLASS that takes 'retry'.")
     retry = settings.retry
     if not isinstance(retry, (int, type(None), _retry_class(settings))):
-        # One configuration for both kinds of client: theirs differ in nothing but the way they wait.
-        given, retry = retry, _retry(settings, "NoBackoff", 0)
-        vars(retry).update(vars(given))
+        retry = _converted(retry, settings)
     if settings.topology == "cluster":
         return _options_of_a_cluster(settings, retry)
     if retry is None or isinstance(retry, int):
@@ -56,6 +54,16 @@ def _options_of_a_cluster(settings: Settings, retry: t.Any) -> dict[str, t.Any]:
     return {"retry": _retry(settings, "default_backoff", retry)}
 
 
+def _converted(retry: t.Any, settings: Settings) -> t.Any:
+    """A ``Retry`` of another package, or of the other kind of client, for the client of *settings*."""
+    converted = _retry(settings, "NoBackoff", 0)
+    exceptions = importlib.import_module(f"{settings.package}.exceptions")
+    converted._backoff = retry._backoff
+    converted._retries = retry._retries
+    converted._supported_errors = tuple(getattr(exceptions, each.__name__, each) for each in retry._supported_errors)
+    return converted
+
+
 def no_retry(settings: Settings) -> t.Any:
     """A ``Retry`` that tries once."""
     return _retry(settings, "NoBackoff", 0)
@@ -74,7 +82,12 @@ class Breaker:
     """A circuit breaker: pybreaker's, shared by all threads, loops and connections of one config prefix.
 
     pybreaker holds a lock while it guards a call, which would let one command through at a time. So it is told of the
-    outcomes of calls that it does not make: it counts, and keeps the state.
+    outcomes of calls that it does not make: it counts, and keeps the state. What counts:
+
+    - A reply is a success, whatever it says. An open socket is none: that of a server that hangs opens, too.
+    - Each attempt that fails is a failure, also one that redis-py makes again.
+    - A cluster fails when none of its nodes can be reached, or when it says itself that it is down. One node that fails
+      shall not make the others unreachable.
 
     :param settings: those of the client. ``fail_max`` consecutive failures open the circuit, 5 by default, and after
         ``reset_timeout`` seconds, 10 by default, one probe goes out.
@@ -90,17 +103,26 @@ class Breaker:
             ) from None
         exceptions = importlib.import_module(f"{settings.package}.exceptions")
         self._error: type[Exception] = exceptions.ConnectionError
-        self._answer: type[Exception] = exceptions.ResponseError
-        self._failures = (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ClusterDownError, OSError)
-        self._prefix = settings.prefix
-        self._probing = threading.Lock()
-        self._opened_at = 0.0
+        self._failures = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+        #: The errors that are replies. That of a wrong password is a ConnectionError.
+        self.replies = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.AuthorizationError)
+        self._cluster_down: type[Exception] = exceptions.ClusterDownError
+        self._not_asked: type[Exception] = pybreaker.CircuitBreakerError
+        self._settings = settings
+        self._guarded: dict[type[t.Any], type[t.Any]] = {}
+        # Reentrant, because a listener that the user adds may send a command.
+        self._lock = threading.RLock()
+        self._telling = False
+        self._last_failure = ""
+        self._probe: object = object()
+        self._next_probe_at = 0.0
         breaker = self
 
         class Listener(pybreaker.CircuitBreakerListener):
             def state_change(self, cb: t.Any, old_state: t.Any, new_state: t.Any) -> None:
                 if new_state.name == "open":
-                    breaker._opened_at = time.monotonic()
+                    breaker._probe = object()
+                    breaker._next_probe_at = time.monotonic() + cb.reset_timeout
 
         #: What says how it stands: ``current_state`` is ``"closed"``, ``"open"`` or ``"half-open"``.
         limits = {"fail_max": 5, "reset_timeout": 10.0, **(settings.breaker or {})}
@@ -112,161 +134,230 @@ class Breaker:
             throw_new_error_on_trip=False,
         )
 
-    def __deepcopy__(self, _: t.Any) -> Breaker:
-        # redis-py copies a Retry for each connection: the state stays one.
-        return self
-
     @property
     def is_open(self) -> bool:
         """Whether the server is not asked, but for a probe."""
         return bool(self.circuit.current_state != "closed")
 
-    @contextlib.contextmanager
-    def attempt(self) -> cabc.Iterator[None]:
-        """What is done inside is one attempt to ask the server.
+    def admit(self) -> None:
+        """Let this thread or task ask the server: always while the circuit is closed, else as the one probe.
+
+        The probe has an outcome, or none, if it waits for a message, say. Then another one goes out after
+        ``reset_timeout`` seconds.
 
         :raises redis.exceptions.ConnectionError: if the circuit is open.
         """
-        probe = self.is_open and self._admit_as_probe()
+        if not self.is_open:
+            return
+        with self._lock:
+            # Looked at again: another probe may have just ended well.
+            if not self.is_open or _own_probe.get() is self._probe:
+                return
+            now = time.monotonic()
+            wait = self._next_probe_at - now
+            if wait <= 0:
+                self._probe = object()
+                self._next_probe_at = now + self.circuit.reset_timeout
+                _own_probe.set(self._probe)
+                self.circuit.half_open()
+                return
+        # What surrounds this has nothing to count.
+        _counted.set(_counted.get() + 1)
+        reason = f" {self._last_failure}" if self._last_failure else ""
+        error: t.Any = self._error(
+            f"The circuit breaker of {self._settings.prefix} is open, the server is asked again within {wait:.1f} s."
+            f"{reason}"
+        )
+        error.refused = True
+        raise error
+
+    @contextlib.contextmanager
+    def attempt(self) -> cabc.Iterator[None]:
+        """What is done inside is one attempt. Its failure counts once, also where an attempt inside has failed."""
         counted = _counted.get()
         try:
             yield
+        except self.replies:
+            raise
         except self._failures as error:
-            # An attempt to send a command may hold attempts to connect, which have counted already.
             if _counted.get() == counted:
                 _counted.set(counted + 1)
-                self._tell(error)
+                self.tell(error)
             raise
-        except self._answer:
-            self._tell(None)
-            raise
-        else:
-            self._tell(None)
-        finally:
-            if probe:
-                _probe.set(None)
-                self._probing.release()
 
-    def _admit_as_probe(self) -> bool:
-        """Whether the attempt that begins is the probe, rather than a part of it.
+    @contextlib.contextmanager
+    def command_to_a_cluster(self) -> cabc.Iterator[None]:
+        """What is done inside is one command, for which the client asks other nodes itself where one fails.
 
-        :raises redis.exceptions.ConnectionError: if it is neither.
+        :raises redis.exceptions.ConnectionError: if the circuit is open.
         """
-        if _probe.get() is self:
-            return False
-        wait = self.circuit.reset_timeout
-        if self._probing.acquire(blocking=False):
-            wait = self._opened_at + self.circuit.reset_timeout - time.monotonic()
-            if not self.is_open:
-                # Another probe has just ended well.
-                self._probing.release()
-                return False
-            if wait <= 0:
-                self.circuit.half_open()
-                _probe.set(self)
-                return True
-            self._probing.release()
-        raise self._error(
-            f"The circuit breaker of {self._prefix} is open after {self.circuit.fail_max} failures in a row: the server"
-            f" is asked again within {wait:.1f} s."
-        )
+        self.admit()
+        try:
+            yield
+        except Exception as error:
+            problem = no_node(self._settings.package, error) or error
+            down = isinstance(problem, self._cluster_down) and "cluster is down" in str(problem)
+            if isinstance(problem, self.replies) and not down:
+                self.tell()
+            elif problem is not error or down:
+                self.tell(problem)
+            else:
+                self._leave_the_probe_to_others()
+            raise
+        self.tell()
 
-    def _tell(self, error: BaseException | None) -> None:
+    @contextlib.contextmanager
+    def message_to_a_cluster(self) -> cabc.Iterator[None]:
+        """What is done inside sends a command without waiting for the reply.
+
+        :raises redis.exceptions.ConnectionError: if the circuit is open.
+        """
+        self.admit()
+        try:
+            yield
+        finally:
+            self._leave_the_probe_to_others()
+
+    def _leave_the_probe_to_others(self) -> None:
+        with self._lock:
+            if _own_probe.get() is self._probe:
+                self._next_probe_at = 0.0
+
+    def tell(self, failure: Exception | None = None) -> None:
+        """Count a reply, or a failure."""
+        if failure is None and not self.is_open and not self.circuit.fail_counter:
+            return
+
         def outcome() -> None:
-            if error is not None:
-                raise error
+            if failure is not None:
+                # Not the failure itself, whose traceback would show this detour.
+                raise _Failure(str(failure)) from failure
 
-        # What ends while the circuit is open had begun before.
-        if self.circuit.current_state != "open" and (error or self.is_open or self.circuit.fail_counter):
-            with contextlib.suppress(*self._failures):
+        with self._lock:
+            state = self.circuit.current_state
+            # What fails beside the probe had begun before the circuit opened, as has all that ends while it is open.
+            if state == "open" or (state == "half-open" and failure and _own_probe.get() is not self._probe):
+                return
+            # A listener that sends a command is called before the state has changed.
+            if self._telling:
+                return
+            self._last_failure = f"The last failure: {failure}" if failure else ""
+            self._telling = True
+            try:
                 self.circuit.call(outcome)
+            except (_Failure, self._not_asked):
+                # The latter where the circuit has been opened by hand at this moment.
+                pass
+            finally:
+                self._telling = False
 
     def guard_retry(self, retry: t.Any) -> t.Any:
-        """A ``Retry`` like *retry*, each of whose attempts this breaker sees, and which ends when it opens."""
+        """A ``Retry`` like *retry* that counts each attempt, and ends when the circuit opens."""
         guarded = copy.copy(retry)
-        guarded.__class__ = _guarded_retry(t.cast(t.Any, type(retry)))
-        guarded.breaker = self
+        guarded.__class__ = self._subclass(_guarded_retry, type(retry))
         return guarded
 
-    def guard_cluster(self, cluster_class: type[t.Any]) -> type[t.Any]:
-        """A subclass of a cluster client's class whose commands and pipelines this breaker sees.
+    def guard_pool(self, pool: t.Any) -> None:
+        """Let the connections that *pool* will make ask only while the circuit is closed, and count the replies."""
+        pool.connection_class = self._subclass(_guarded_connection, pool.connection_class)
 
-        A cluster client has retries of its own, for which other nodes are asked: what counts is the outcome.
-        """
-        guard = self._guard
-
-        class Guarded(cluster_class):  # type: ignore[misc]
-            execute_command = guard(cluster_class.execute_command)
-
-            def pipeline(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-                pipeline = super().pipeline(*args, **kwargs)
-                pipeline.execute = guard(pipeline.execute)
-                return pipeline
-
-        return Guarded
-
-    def _guard(self, function: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
-        @functools.wraps(function)
-        def call(*args: t.Any, **kwargs: t.Any) -> t.Any:
-            with self.attempt():
-                return function(*args, **kwargs)
-
-        @functools.wraps(function)
-        async def call_async(*args: t.Any, **kwargs: t.Any) -> t.Any:
-            with self.attempt():
-                return await function(*args, **kwargs)
-
-        return call_async if inspect.iscoroutinefunction(function) else call
+    def _subclass(self, make: cabc.Callable[[type[t.Any], Breaker], type[t.Any]], base: type[t.Any]) -> type[t.Any]:
+        if base not in self._guarded:
+            self._guarded[base] = make(base, self)
+        return self._guarded[base]
 
 
 #: How many failures this thread or task has counted.
 _counted: contextvars.ContextVar[int] = contextvars.ContextVar("flask_redis.counted", default=0)
-#: The breaker whose probe this thread or task makes.
-_probe: contextvars.ContextVar[Breaker | None] = contextvars.ContextVar("flask_redis.probe", default=None)
+#: The probe that this thread or task has made last, of whatever breaker.
+_own_probe: contextvars.ContextVar[object] = contextvars.ContextVar("flask_redis.probe", default=None)
 
 
-class _Stop(Exception):  # noqa: N818
-    """Ends the retries under way, with an error in its arguments."""
+class _Failure(Exception):  # noqa: N818
+    """What pybreaker sees of a failure."""
 
 
-@functools.cache
-def _guarded_retry(retry_class: type[t.Any]) -> type[t.Any]:
+def _guarded_retry(retry_class: type[t.Any], breaker: Breaker) -> type[t.Any]:
+    # Without slots of its own, because a Retry becomes one: its layout must stay the same.
     class Guarded(retry_class):  # type: ignore[misc]
-        breaker: Breaker
+        __slots__ = ()
 
         def call_with_retry(self, do: t.Any, fail: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
-            def failed(error: Exception, *count: int) -> None:
-                fail(error, *count)
-                self._stop_if_open(error)
-
             def attempt() -> t.Any:
-                with self.breaker.attempt():
+                with breaker.attempt():
                     return do()
 
-            try:
-                return super().call_with_retry(attempt, failed, *args, **kwargs)
-            except _Stop as stop:
-                error = stop.args[0]
-            raise error
+            def failed(error: t.Any, *count: int) -> None:
+                # The connection is as good as before where nothing was sent.
+                if not hasattr(error, "refused"):
+                    fail(error, *count)
+                if breaker.is_open:
+                    raise error
 
-        def _stop_if_open(self, error: Exception) -> None:
-            if self.breaker.is_open:
-                raise _Stop(error)
+            return super().call_with_retry(attempt, failed, *args, **kwargs)
 
-    class AsyncGuarded(Guarded):
+    class AsyncGuarded(retry_class):  # type: ignore[misc]
+        __slots__ = ()
+
         async def call_with_retry(self, do: t.Any, fail: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
             async def attempt() -> t.Any:
-                with self.breaker.attempt():
+                with breaker.attempt():
                     return await do()
 
-            async def failed(error: Exception, *count: int) -> None:
-                await fail(error, *count)
-                self._stop_if_open(error)
+            async def failed(error: t.Any, *count: int) -> None:
+                if not hasattr(error, "refused"):
+                    await fail(error, *count)
+                if breaker.is_open:
+                    raise error
 
-            try:
-                return await retry_class.call_with_retry(self, attempt, failed, *args, **kwargs)
-            except _Stop as stop:
-                error = stop.args[0]
-            raise error
+            return await super().call_with_retry(attempt, failed, *args, **kwargs)
 
     return AsyncGuarded if inspect.iscoroutinefunction(retry_class.call_with_retry) else Guarded
+
+
+def _guarded_connection(connection_class: type[t.Any], breaker: Breaker) -> type[t.Any]:
+    """A connection that asks for admission before it connects or sends. Whoever waits for a message may wait on."""
+
+    class Guarded(connection_class):  # type: ignore[misc]
+        def connect(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            if self._sock:
+                return None
+            breaker.admit()
+            with breaker.attempt():
+                return super().connect(*args, **kwargs)
+
+        def send_packed_command(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            breaker.admit()
+            return super().send_packed_command(*args, **kwargs)
+
+        def read_response(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            try:
+                response = super().read_response(*args, **kwargs)
+            except breaker.replies:
+                breaker.tell()
+                raise
+            breaker.tell()
+            return response
+
+    class AsyncGuarded(connection_class):  # type: ignore[misc]
+        async def connect(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            if self.is_connected:
+                return None
+            breaker.admit()
+            with breaker.attempt():
+                return await super().connect(*args, **kwargs)
+
+        async def send_packed_command(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            breaker.admit()
+            return await super().send_packed_command(*args, **kwargs)
+
+        async def read_response(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            try:
+                response = await super().read_response(*args, **kwargs)
+            except breaker.replies:
+                breaker.tell()
+                raise
+            breaker.tell()
+            return response
+
+    return AsyncGuarded if inspect.iscoroutinefunction(connection_class.connect) else Guarded

@@ -16,6 +16,8 @@ import redis
 import redis.asyncio
 
 from . import resilience
+from . import sentinels
+from .clusters import cluster_class
 from .config import ConfigError
 from .config import Settings
 from .parameters import parameters
@@ -31,6 +33,8 @@ class Surroundings:
     memory: t.Any = None
     #: Its circuit breakers by config prefix.
     breakers: dict[str, resilience.Breaker] = dataclasses.field(default_factory=dict)
+    #: The classes of its cluster clients, by config prefix and configured class.
+    cluster_classes: dict[tuple[str, type[t.Any]], type[t.Any]] = dataclasses.field(default_factory=dict)
 
 
 def build(settings: Settings, surroundings: Surroundings) -> t.Any:
@@ -40,11 +44,14 @@ def build(settings: Settings, surroundings: Surroundings) -> t.Any:
     """
     breaker = surroundings.breakers.get(settings.prefix)
     options = {**_introduction(settings.client_class), **settings.options, **resilience.options(settings, breaker)}
-    if breaker is not None and settings.topology == "cluster":
-        settings = dataclasses.replace(settings, client_class=breaker.guard_cluster(settings.client_class))
-        with breaker.attempt():
-            return _cluster(settings, options, surroundings)
-    return _BUILDERS[settings.topology](settings, options, surroundings)
+    client = _BUILDERS[settings.topology](settings, options, surroundings)
+    if breaker is not None and settings.topology != "cluster":
+        if not hasattr(client, "connection_pool"):
+            raise ConfigError(
+                f"{settings.prefix}_CIRCUIT_BREAKER needs a {settings.prefix}_CLASS with a connection pool."
+            )
+        breaker.guard_pool(client.connection_pool)
+    return client
 
 
 def connects_when_built(settings: Settings) -> bool:
@@ -55,7 +62,11 @@ def connects_when_built(settings: Settings) -> bool:
 
 
 def _standalone(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> t.Any:
-    return _instance(settings, options)
+    client = _instance(settings, options)
+    if options.get("connection_pool") is not None:
+        # It belongs to the user, which redis-py 5.0.0 does not note.
+        client.auto_close_connection_pool = False
+    return client
 
 
 def _instance(settings: Settings, options: cabc.Mapping[str, t.Any]) -> t.Any:
@@ -83,7 +94,7 @@ def _sentinel(settings: Settings, options: dict[str, t.Any], _: Surroundings) ->
         "retry": resilience.no_retry(settings),
         **(settings.sentinel_options or {}),
     }
-    manager = sentinel.Sentinel(settings.nodes, sentinel_kwargs=sentinel_options)
+    manager = sentinels.manager_class(sentinel.Sentinel)(settings.nodes, sentinel_kwargs=sentinel_options)
     pool = sentinel.SentinelConnectionPool(
         settings.name,
         manager,
@@ -97,18 +108,14 @@ def _sentinel(settings: Settings, options: dict[str, t.Any], _: Surroundings) ->
     return client
 
 
-def _cluster(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> t.Any:
+def _cluster(settings: Settings, options: dict[str, t.Any], surroundings: Surroundings) -> t.Any:
     node = _module(settings, "cluster").ClusterNode
     if settings.nodes:
         options["startup_nodes"] = [node(host, port) for host, port in settings.nodes]
-    exceptions = importlib.import_module(f"{settings.package}.exceptions")
-    try:
-        return _instance(settings, options)
-    except Exception as error:
-        # The cluster's own exception for an outage is no ConnectionError, and not even a RedisError.
-        if isinstance(error.__cause__ or error.__context__, (exceptions.ConnectionError, exceptions.TimeoutError)):
-            raise exceptions.ConnectionError(str(error)) from error
-        raise
+    key = settings.prefix, settings.client_class
+    if key not in surroundings.cluster_classes:
+        surroundings.cluster_classes[key] = cluster_class(settings, surroundings.breakers.get(settings.prefix))
+    return _instance(dataclasses.replace(settings, client_class=surroundings.cluster_classes[key]), options)
 
 
 def _module(settings: Settings, name: str) -> types.ModuleType:
@@ -182,6 +189,15 @@ def clients(client: t.Any) -> list[t.Any]:
     """*client*, and those that it has for itself, of the sentinels: all that are to be closed with it."""
     manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
     return [client, *getattr(manager, "sentinels", ())]
+
+
+def close(client: t.Any) -> None:
+    """Close the connections of *client*, and those to the sentinels. It opens new ones when it is used again."""
+    for each in clients(client):
+        each.close()
+        # redis-py 5.0.0 leaves those of the pool open.
+        if getattr(each, "auto_close_connection_pool", True) and hasattr(each, "connection_pool"):
+            each.connection_pool.disconnect()
 
 
 def _introduction(client_class: type[t.Any]) -> dict[str, t.Any]:

@@ -1,0 +1,199 @@
+"""What redis-py's and valkey-py's cluster clients lack for an application that lives through an outage."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import concurrent.futures
+import contextlib
+import functools
+import importlib
+import inspect
+import threading
+import typing as t
+
+if t.TYPE_CHECKING:
+    from .config import Settings
+    from .resilience import Breaker
+
+_Context = cabc.Callable[[], contextlib.AbstractContextManager[None]]
+
+
+def cluster_class(settings: Settings, breaker: Breaker | None) -> type[t.Any]:
+    """A subclass of the configured class, for asyncio or not.
+
+    That no node can be reached is a ConnectionError, as of other clients. The nodes to ask are not forgotten in an
+    outage, and threads that look for a node at the same time wait together, not one after the other. A closed client
+    can be used again. Commands, pipelines and subscriptions ask *breaker*, if there is one.
+    """
+
+    @contextlib.contextmanager
+    def asks() -> cabc.Iterator[None]:
+        try:
+            with breaker.command_to_a_cluster() if breaker else contextlib.nullcontext():
+                yield
+        except Exception as error:
+            if unreachable := no_node(settings.package, error):
+                raise unreachable from error
+            raise
+
+    sends = breaker.message_to_a_cluster if breaker else contextlib.nullcontext
+    return _subclass(settings.client_class, asks, sends)
+
+
+def _subclass(base: type[t.Any], asks: _Context, sends: _Context) -> type[t.Any]:
+    asyncio = inspect.iscoroutinefunction(base.execute_command)
+
+    class Cluster(base):  # type: ignore[misc]
+        execute_command = _inside(asks, base.execute_command)
+
+        def __init__(self, **kwargs: t.Any) -> None:
+            # That of a client for asyncio asks no server.
+            with contextlib.nullcontext() if asyncio else asks():
+                super().__init__(**kwargs)
+            _improve(self.nodes_manager, () if asyncio else kwargs.get("startup_nodes", ()), asyncio)
+
+        def pipeline(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            return _wrap(super().pipeline(*args, **kwargs), asks, "execute", "watch")
+
+        def pubsub(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            return _wrap(super().pubsub(*args, **kwargs), sends, "subscribe", "psubscribe", "ssubscribe")
+
+    class ThreadedCluster(Cluster):
+        def close(self) -> None:
+            # redis-py's own is for good: it forgets the default node. There is no manager where the constructor failed.
+            nodes = self.get_nodes() if hasattr(self, "nodes_manager") else ()
+            for node in nodes:
+                # valkey-py has it under its own name.
+                client = getattr(node, "redis_connection", None) or getattr(node, "valkey_connection", None)
+                if client is not None:
+                    client.connection_pool.disconnect()
+
+    subclass = Cluster if asyncio else ThreadedCluster
+    # For errors, logs and representations it is the class that was configured.
+    subclass.__module__, subclass.__qualname__ = base.__module__, base.__qualname__
+    return subclass
+
+
+def no_node(package: str, error: Exception) -> Exception | None:
+    """What to raise for the *error* of a cluster client that says that no node can be reached; None for others.
+
+    Its own exception is no ConnectionError, and not even a RedisError.
+
+    :param package: ``redis`` or ``valkey``.
+    """
+    exceptions = importlib.import_module(f"{package}.exceptions")
+    cause = error.__cause__
+    if isinstance(cause, (exceptions.ConnectionError, exceptions.TimeoutError)):
+        return t.cast("type[Exception]", type(cause))(str(error))
+    return None
+
+
+def _wrap(target: t.Any, context: _Context, *names: str) -> t.Any:
+    for name in names:
+        setattr(target, name, _inside(context, getattr(target, name)))
+    return target
+
+
+def _inside(context: _Context, function: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
+    """*function*, with a context around each call."""
+
+    @functools.wraps(function)
+    def call(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        with context():
+            return function(*args, **kwargs)
+
+    @functools.wraps(function)
+    async def call_async(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        with context():
+            return await function(*args, **kwargs)
+
+    return call_async if inspect.iscoroutinefunction(function) else call
+
+
+def _improve(manager: t.Any, startup_nodes: cabc.Iterable[t.Any], asyncio: bool) -> None:
+    """Give a cluster client's *manager* of nodes a subclass of its class.
+
+    :param startup_nodes: those that were configured, if it has forgotten them already.
+    """
+    base = type(manager)
+    # redis-py 8 has this in the place of pop().
+    keep: type[dict[str, t.Any]] = dict if hasattr(base, "move_node_to_end_of_cached_nodes") else _Kept
+    manager.startup_nodes = keep(manager.startup_nodes)
+    known = dict(manager.startup_nodes) if asyncio else {}
+    # Nodes without the connections that these have.
+    addresses: list[tuple[type[t.Any], str, int]] = [(type(node), node.host, node.port) for node in startup_nodes]
+
+    def configured() -> dict[str, t.Any]:
+        nodes = [node(host, port) for node, host, port in addresses]
+        return known | {node.name: node for node in nodes}
+
+    manager.__class__ = _manager_class(base, configured, keep, asyncio)
+
+
+def _manager_class(
+    base: type[t.Any],
+    configured: cabc.Callable[[], dict[str, t.Any]],
+    keep: type[dict[str, t.Any]],
+    asyncio: bool,
+) -> type[t.Any]:
+    together = _Together()
+
+    @contextlib.contextmanager
+    def keeping(manager: t.Any) -> cabc.Iterator[None]:
+        try:
+            yield
+        except Exception:
+            # The addresses that the cluster gave may all be of the past.
+            manager.startup_nodes = keep({**configured(), **manager.startup_nodes})
+            raise
+        manager.startup_nodes = keep(manager.startup_nodes)
+
+    class Manager(base):  # type: ignore[misc]
+        # Without slots of its own, because a manager becomes one: its layout must stay the same.
+        __slots__ = ()
+
+        def initialize(self, *args: t.Any, **kwargs: t.Any) -> None:
+            together(functools.partial(self._initialize, *args, **kwargs))
+
+        def _initialize(self, *args: t.Any, **kwargs: t.Any) -> None:
+            with keeping(self):
+                super().initialize(*args, **kwargs)
+
+    class AsyncManager(base):  # type: ignore[misc]
+        __slots__ = ()
+
+        async def initialize(self, *args: t.Any, **kwargs: t.Any) -> None:
+            with keeping(self):
+                await super().initialize(*args, **kwargs)
+
+    return AsyncManager if asyncio else Manager
+
+
+class _Kept(dict[str, t.Any]):
+    """Start-up nodes that stay where one is taken out because it failed: at the end there would be none to ask."""
+
+    def pop(self, name: str, default: t.Any = None) -> t.Any:
+        return self.get(name, default)
+
+
+class _Together:
+    """Lets those who come while a call is under way share its outcome."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way: concurrent.futures.Future[None] | None = None
+
+    def __call__(self, function: cabc.Callable[[], None]) -> None:
+        with self._lock:
+            first = self._under_way is None
+            outcome = self._under_way = self._under_way or concurrent.futures.Future()
+        if first:
+            try:
+                function()
+                outcome.set_result(None)
+            except BaseException as error:
+                outcome.set_exception(error)
+                raise
+            finally:
+                self._under_way = None
+        outcome.result()
