@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import importlib.util
 import typing as t
 
 import pytest
@@ -10,9 +9,6 @@ from flask import Flask
 from .harness.servers import Server
 
 pytest_plugins = ["pytester", "tests.harness.fixtures", "tests.skips"]
-
-# There is no Quart that goes with the lowest Flask.
-collect_ignore = [] if importlib.util.find_spec("quart") else ["test_quart.py"]
 
 MakeApp = cabc.Callable[..., Flask]
 

@@ -147,7 +147,7 @@ def test_what_is_asked_is_what_the_client_has(
     assert MARK not in shown
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(keys(wrong=True))
 def test_what_cannot_be_is_an_error_that_names_the_key(
     keys: tuple[dict[str, t.Any], dict[str, t.Any], set[str]],
@@ -171,7 +171,7 @@ NAMES = "HOST CLASS UNIX_SOCKET_PATH RETRY CIRCUIT_BREAKER SENTINELS SENTINEL_SE
 MORE_NAMES = "CONNECTION_POOL URL_FILE PASSWORD_FILE MAX_CONNECTIONS PROTOCOL"
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     st.dictionaries(st.sampled_from([*NAMES.split(), *MORE_NAMES.split(), *VALID]), anything | url_like, max_size=4),
     st.none() | url_like,
@@ -184,7 +184,7 @@ def test_nothing_ends_in_another_error(config: dict[str, t.Any], url: str | None
     assert redis is not None or re.match(r"flask_redis\.config\.ConfigError: .*REDIS_[A-Z]", shown)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(secrets, url_like, url_like)
 def test_a_secret_in_a_broken_url_is_not_shown(secret: str, before: str, after: str) -> None:
     """A password with unescaped characters, in a URL that is no URL, is in no message."""

@@ -42,7 +42,7 @@ def test_readme(namespace: dict[str, t.Any]) -> None:
     assert list(app.extensions["redis"]) == ["REDIS_LINKS", "REDIS_CONTENT"]
 
 
-@pytest.mark.parametrize("page", ["docs/configuration.md", "docs/development-server.md"])
+@pytest.mark.parametrize("page", ["docs/configuration.md", "docs/development-server.md", "docs/tools.md"])
 def test_page(page: str, namespace: dict[str, t.Any]) -> None:
     """The code of a page runs from top to bottom."""
     blocks = python_blocks(page)

@@ -389,20 +389,17 @@ def test_a_server_that_loads_its_data(app: Flask, tmp_path: Path, monkeypatch: p
     """A server is ready when its data is loaded, however long that takes."""
     redis = Redis(app)
     with redis.pipeline(transaction=False) as pipe:
-        for number in range(100):
-            pipe.set(f"key:{number}", "x" * 1000)
+        for number in range(10_000):
+            pipe.set(f"key:{number}", number)
         pipe.execute()
     server = embedded.server(Path(app.instance_path, "redis", "board"))
     server.stop()
-    # The server's own settings for tests of slow loading, in microseconds for each key.
+    # The server's own setting for tests of slow loading, in microseconds for each key.
     slowly = tmp_path / "slow-server"
-    slowly.write_text(
-        f'#!/bin/sh\nexec "{embedded.find_server()}" "$@" --key-load-delay 2000'
-        " --loading-process-events-interval-bytes 1024\n"
-    )
+    slowly.write_text(f'#!/bin/sh\nexec "{embedded.find_server()}" "$@" --key-load-delay 100\n')
     slowly.chmod(0o700)
     monkeypatch.setattr(embedded, "find_server", lambda: str(slowly))
-    assert redis.dbsize() == 100
+    assert redis.dbsize() == 10_000
 
 
 def test_an_interrupted_start(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
