@@ -13,6 +13,23 @@ pytest_plugins = ["pytester", "tests.harness.fixtures", "tests.skips"]
 MakeApp = cabc.Callable[..., Flask]
 
 
+class Report(t.Protocol):
+    """Prints a figure that a test has measured, and keeps it in the report of the tests."""
+
+    def __call__(self, name: str, value: float, unit: str = "s") -> None: ...
+
+
+@pytest.fixture
+def report(record_property: cabc.Callable[[str, object], None]) -> Report:
+    """Print a figure: pytest -s shows it."""
+
+    def report(name: str, value: float, unit: str = "s") -> None:
+        print(f"{name}: {value:.3g} {unit}")  # noqa: T201
+        record_property(name, f"{value:.3g} {unit}")
+
+    return report
+
+
 @pytest.fixture
 def make_app(tmp_path: t.Any) -> MakeApp:
     """Make an application with a configuration of its own: the keys without their prefix, for the prefix REDIS."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import sys
+import threading
 import typing as t
 import warnings
 from pathlib import Path
@@ -20,6 +21,7 @@ from flask_redis import ConfigError
 from flask_redis import Redis
 
 from .conftest import MakeApp
+from .harness.proxy import Proxy
 from .harness.servers import Server
 
 
@@ -655,6 +657,19 @@ def test_number_of_retries(number: t.Any, make_app: MakeApp) -> None:
     """A number is so many retries, in the URL too."""
     assert retries(Redis(make_app(RETRY=number)).connection) == int(number)
     assert retries(Redis(make_app(URL=f"redis://localhost?retry={number}")).connection) == int(number)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "valkey"])
+def test_a_broken_connection_is_tried_again(scheme: str, make_app: MakeApp, server: Server) -> None:
+    """A number of retries is one for commands on every version, also where the package would only connect again."""
+    with Proxy(server.port) as proxy:
+        redis = Redis(make_app(URL=f"{scheme}://127.0.0.1:{proxy.port}", RETRY=3))
+        assert redis.set("key", "value")
+        proxy.drop()
+        thread = threading.Timer(0.2, lambda: (proxy.heal(), proxy.cut()))
+        thread.start()
+        assert redis.get("key") == b"value"
+        thread.join()
 
 
 def test_number_of_retries_keeps_the_backoff(make_app: MakeApp) -> None:

@@ -34,15 +34,20 @@ def options(settings: Settings, breaker: Breaker | None) -> dict[str, t.Any]:
         retry = _converted(retry, settings)
     if settings.topology == "cluster":
         return _options_of_a_cluster(settings, retry)
+    more: dict[str, t.Any] = {}
     if retry is None or isinstance(retry, int):
         # From redis-py 6 on the signature holds the default, with its backoff; that of a Sentinel's client is none.
         default = known["retry"].default if settings.topology != "sentinel" or retry is not None else None
         if default is None:
-            retry = _retry(settings, "default_backoff", retry or 0)
+            number, retry = retry or 0, _retry(settings, "default_backoff", retry or 0)
+            if number and "retry_on_error" in known and "retry_on_error" not in settings.options:
+                # Or else redis-py 5 and valkey-py try again to connect, and nothing else.
+                errors = importlib.import_module(f"{settings.package}.exceptions")
+                more["retry_on_error"] = [errors.ConnectionError, errors.TimeoutError]
         else:
             number, retry = retry, copy.deepcopy(default)
             retry.update_retries(retry.get_retries() if number is None else number)
-    return {"retry": breaker.guard_retry(retry) if breaker else retry}
+    return {"retry": breaker.guard_retry(retry) if breaker else retry, **more}
 
 
 def _options_of_a_cluster(settings: Settings, retry: t.Any) -> dict[str, t.Any]:

@@ -42,6 +42,9 @@ def build(settings: Settings, surroundings: Surroundings) -> t.Any:
 
     :raises ConfigError: if the client class refuses its arguments, or an optional package is missing.
     """
+    if settings.topology == "embedded" and settings.retry is None:
+        # The server may just be leaving with the process that started it, and redis-py 5 would not try again.
+        settings = dataclasses.replace(settings, retry=3)
     breaker = surroundings.breakers.get(settings.prefix)
     options = {**_introduction(settings.client_class), **settings.options, **resilience.options(settings, breaker)}
     client = _BUILDERS[settings.topology](settings, options, surroundings)
