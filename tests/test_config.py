@@ -666,7 +666,12 @@ def test_a_broken_connection_is_tried_again(scheme: str, make_app: MakeApp, serv
         redis = Redis(make_app(URL=f"{scheme}://127.0.0.1:{proxy.port}", RETRY=3))
         assert redis.set("key", "value")
         proxy.drop()
-        thread = threading.Timer(0.2, lambda: (proxy.heal(), proxy.cut()))
+
+        def come_back() -> None:
+            proxy.heal()
+            proxy.cut()
+
+        thread = threading.Timer(0.2, come_back)
         thread.start()
         assert redis.get("key") == b"value"
         thread.join()

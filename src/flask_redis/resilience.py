@@ -39,8 +39,9 @@ def options(settings: Settings, breaker: Breaker | None) -> dict[str, t.Any]:
         # From redis-py 6 on the signature holds the default, with its backoff; that of a Sentinel's client is none.
         default = known["retry"].default if settings.topology != "sentinel" or retry is not None else None
         if default is None:
-            number, retry = retry or 0, _retry(settings, "default_backoff", retry or 0)
-            if number and "retry_on_error" in known and "retry_on_error" not in settings.options:
+            tries_again = bool(retry)
+            retry = _retry(settings, "default_backoff", retry or 0)
+            if tries_again and "retry_on_error" in known and "retry_on_error" not in settings.options:
                 # Or else redis-py 5 and valkey-py try again to connect, and nothing else.
                 errors = importlib.import_module(f"{settings.package}.exceptions")
                 more["retry_on_error"] = [errors.ConnectionError, errors.TimeoutError]
@@ -110,7 +111,7 @@ class Breaker:
         self._error: type[Exception] = exceptions.ConnectionError
         self._failures = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
         #: The errors that are replies. That of a wrong password is a ConnectionError.
-        self.replies = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.AuthorizationError)
+        self.replies: tuple[type[Exception], ...] = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.AuthorizationError)
         self._cluster_down: type[Exception] = exceptions.ClusterDownError
         self._not_asked: type[Exception] = pybreaker.CircuitBreakerError
         self._settings = settings
