@@ -42,14 +42,15 @@ def test_readme(namespace: dict[str, t.Any]) -> None:
     assert list(app.extensions["redis"]) == ["REDIS_LINKS", "REDIS_CONTENT"]
 
 
-@pytest.mark.parametrize("page", ["docs/configuration.md", "docs/development-server.md", "docs/tools.md"])
-def test_page(page: str, namespace: dict[str, t.Any]) -> None:
+@pytest.mark.parametrize("name", ["asyncio", "configuration", "development-server", "outages", "tools", "topologies"])
+def test_page(name: str, namespace: dict[str, t.Any]) -> None:
     """The code of a page runs from top to bottom."""
+    page = f"docs/{name}.md"
     blocks = python_blocks(page)
     assert blocks
     for block in blocks:
         exec(compile(block, page, "exec"), namespace)  # noqa: S102
-    if page == "docs/configuration.md":
+    if name == "configuration":
         namespace["redis"].set("key", "value")
         assert namespace["app"].test_client().get("/touch/key").json == {"touched": True}
         assert 0 < namespace["redis"].ttl("key") <= 60

@@ -213,7 +213,7 @@ def test_sentinel_for_asyncio(make_app: MakeApp, sentinel_group: SentinelGroup) 
 
     async def main() -> None:
         assert await redis.set("key", "value")
-        with pytest.raises(redis_py.ConnectionError, match="No master found for 'other'$"):
+        with pytest.raises(redis_py.ConnectionError, match=r"No master found for 'other'$"):
             await other.ping()
         for sentinel in sentinel_group.sentinels:
             sentinel.kill()
@@ -537,16 +537,18 @@ def test_without_unix(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Bare:
-    """A client of the user's that takes nothing but a host."""
+    """A client of the user's that takes little."""
 
-    def __init__(self, host: str = "localhost") -> None:
+    def __init__(self, host: str = "localhost", lib_name: str = "redis-py") -> None:
         self.host = host
+        self.lib_name = lib_name
 
 
 def test_class_of_another_kind(make_app: MakeApp) -> None:
-    """Any class serves that takes what is configured."""
+    """Any class serves that takes what is configured; it may pass on who drives the connection."""
     client: t.Any = Redis(make_app(CLASS=Bare, HOST="example.com")).connection
     assert client.host == "example.com"
+    assert client.lib_name.startswith("redis-py(flask-and-redis_v")
 
 
 class Picky(redis_py.Redis):
