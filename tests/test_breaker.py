@@ -484,7 +484,7 @@ def test_valkey_py(make_app: MakeApp, server: Server) -> None:
     """With valkey-py, its errors are valkey-py's."""
     import valkey
 
-    app = make_app(URL=server.url.replace("redis://", "valkey://"), RETRY=0, CIRCUIT_BREAKER=PATIENT)
+    app = make_app(URL=server.url.replace("redis://", "valkey://"), RETRY=1, CIRCUIT_BREAKER=PATIENT)
     redis = Redis(app)
     assert redis.ping()
     server.kill()
@@ -557,6 +557,9 @@ def test_asyncio(make_app: MakeApp, server: Server, failing: cabc.Callable[[], N
         assert await redis.set("list", "no list")
         with pytest.raises(redis_py.ResponseError):
             await redis.lpush("list", "value")
+        circuit(app).open()
+        assert "circuit breaker" in await outcome()
+        circuit(app).close()
         failing()
         while circuit(app).current_state != "open":
             await outcome()

@@ -62,11 +62,10 @@ def _subclass(base: type[t.Any], asks: _Context, sends: _Context) -> type[t.Any]
         def close(self) -> None:
             # redis-py's own is for good: it forgets the default node. There is no manager where the constructor failed.
             nodes = self.get_nodes() if hasattr(self, "nodes_manager") else ()
-            for node in nodes:
-                # valkey-py has it under its own name.
-                client = getattr(node, "redis_connection", None) or getattr(node, "valkey_connection", None)
-                if client is not None:
-                    client.connection_pool.disconnect()
+            # valkey-py has it under its own name.
+            clients = (getattr(n, "redis_connection", None) or getattr(n, "valkey_connection", None) for n in nodes)
+            for client in filter(None, clients):
+                client.connection_pool.disconnect()
 
     subclass = Cluster if asyncio else ThreadedCluster
     # For errors, logs and representations it is the class that was configured.

@@ -111,7 +111,11 @@ class Breaker:
         self._error: type[Exception] = exceptions.ConnectionError
         self._failures = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
         #: The errors that are replies. That of a wrong password is a ConnectionError.
-        self.replies: tuple[type[Exception], ...] = (exceptions.ResponseError, exceptions.AuthenticationError, exceptions.AuthorizationError)
+        self.replies: tuple[type[Exception], ...] = (
+            exceptions.ResponseError,
+            exceptions.AuthenticationError,
+            exceptions.AuthorizationError,
+        )
         self._cluster_down: type[Exception] = exceptions.ClusterDownError
         self._not_asked: type[Exception] = pybreaker.CircuitBreakerError
         self._settings = settings
