@@ -135,7 +135,7 @@ def _manager_class(
     keep: type[dict[str, t.Any]],
     asyncio: bool,
 ) -> type[t.Any]:
-    together = _Together()
+    together = Together()
 
     @contextlib.contextmanager
     def keeping(manager: t.Any) -> cabc.Iterator[None]:
@@ -175,24 +175,24 @@ class _Kept(dict[str, t.Any]):
         return self.get(name, default)
 
 
-class _Together:
-    """Lets those who come while a call is under way share its outcome."""
+class Together:
+    """Lets those who come while a call is under way share its outcome, rather than call after each other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: concurrent.futures.Future[None] | None = None
+        self._under_way: concurrent.futures.Future[t.Any] | None = None
 
-    def __call__(self, function: cabc.Callable[[], None]) -> None:
+    def __call__(self, function: cabc.Callable[[], t.Any]) -> t.Any:
+        """What *function* returns or raises: called by whoever comes first."""
         with self._lock:
             first = self._under_way is None
             outcome = self._under_way = self._under_way or concurrent.futures.Future()
         if first:
             try:
-                function()
-                outcome.set_result(None)
+                outcome.set_result(function())
             except BaseException as error:
                 outcome.set_exception(error)
                 raise
             finally:
                 self._under_way = None
-        outcome.result()
+        return outcome.result()

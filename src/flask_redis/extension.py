@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import concurrent.futures
 import functools
 import inspect
 import sys
-import threading
 import typing as t
 import weakref
 
@@ -18,6 +16,7 @@ from flask import has_app_context
 
 from . import cli
 from . import topologies
+from .clusters import Together
 from .config import load
 from .config import Settings
 from .resilience import Breaker
@@ -47,8 +46,7 @@ class Clients(cabc.Mapping[str, t.Any]):
         self.settings: dict[Extension, Settings] = {}
         #: The clients that are built already, for the way of every command.
         self.built: dict[Extension, t.Any] = {}
-        self._building: dict[Extension, concurrent.futures.Future[t.Any]] = {}
-        self._lock = threading.Lock()
+        self._building: dict[Extension, Together] = {}
         self._to_close: list[t.Any] = []
         # Garbage collection would end the sockets of an application in any order, with a ResourceWarning.
         weakref.finalize(self, _close, self._to_close).atexit = False
@@ -108,14 +106,17 @@ class Clients(cabc.Mapping[str, t.Any]):
 
     def _prepare(self, extension: Extension, settings: Settings) -> None:
         # That of a cluster is built at first use, because its constructor connects.
-        if not topologies.connects_when_built(settings):
+        if topologies.connects_when_built(settings):
+            self._building[extension] = Together()
+        else:
             self._build(extension, settings)
 
-    def _build(self, extension: Extension, settings: Settings) -> t.Any:
-        client = topologies.build(settings, self._surroundings)
-        self._to_close += topologies.clients(client)
-        self.built[extension] = client
-        return client
+    def _build(self, extension: Extension, settings: Settings) -> None:
+        # Another thread may have just done so.
+        if extension not in self.built:
+            client = topologies.build(settings, self._surroundings)
+            self._to_close += topologies.clients(client)
+            self.built[extension] = client
 
     def client(self, extension: Extension) -> t.Any:
         """The client of *extension*, built now if need be: by the thread that comes first, while others wait for it.
@@ -123,22 +124,9 @@ class Clients(cabc.Mapping[str, t.Any]):
         :raises redis.exceptions.RedisError: if building it fails. Those who waited fail too, rather than trying the
             same one after the other; the next command tries again.
         """
-        with self._lock:
-            if extension in self.built:
-                return self.built[extension]
-            building = self._building.get(extension)
-            first = building is None
-            if building is None:
-                building = self._building[extension] = concurrent.futures.Future()
-        if first:
-            try:
-                building.set_result(self._build(extension, self.settings[extension]))
-            except BaseException as error:
-                building.set_exception(error)
-                raise
-            finally:
-                del self._building[extension]
-        return building.result()
+        if extension not in self.built:
+            self._building[extension](functools.partial(self._build, extension, self.settings[extension]))
+        return self.built[extension]
 
     def close(self, extension: Extension) -> None:
         """Close the connections of *extension*'s client, if it is built. It opens new ones when it is used again."""
