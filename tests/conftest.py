@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import signal
 import typing as t
 
 import pytest
@@ -9,6 +10,9 @@ from flask import Flask
 from .harness.servers import Server
 
 pytest_plugins = ["pytester", "tests.harness.fixtures", "tests.skips"]
+
+# A shell starts a job in the background with Ctrl-C ignored, which processes inherit: those of the tests are to feel it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeApp = cabc.Callable[..., Flask]
 
