@@ -11,7 +11,7 @@ from .harness.servers import Server
 
 pytest_plugins = ["pytester", "tests.harness.fixtures", "tests.skips"]
 
-# A shell starts a job in the background with Ctrl-C ignored, which processes inherit: those of the tests are to feel it.
+# A shell starts a job in the background with Ctrl-C ignored, which children inherit: those of the tests are to feel it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeApp = cabc.Callable[..., Flask]
