@@ -363,6 +363,15 @@ def test_the_place_is_taken(make_app: MakeApp) -> None:
     assert app.extensions["redis"] == "something else"
 
 
+def test_a_client_is_built_once(make_app: MakeApp) -> None:
+    """A thread that comes just after another has built the client finds that one."""
+    app = make_app()
+    redis = Redis(app)
+    clients, client = app.extensions["redis"], redis.connection
+    clients._build(redis, clients.settings[redis])
+    assert redis.connection is client
+
+
 def test_the_mapping_of_clients(make_app: MakeApp) -> None:
     """app.extensions["redis"] is a mapping from prefix to client."""
     app = make_app()
