@@ -144,6 +144,7 @@ else:
     _AsyncRedisClient = object
 
 
+# For mypy, bases of redis-py's own client contradict each other: each has a command_info.
 @forwards(redis.asyncio.Redis)
 class AsyncRedis(Extension, _AsyncRedisClient):  # type: ignore[misc]
     """Redis for asyncio, in Flask's async views and in Quart: every command of ``redis.asyncio``.
@@ -152,6 +153,7 @@ class AsyncRedis(Extension, _AsyncRedisClient):  # type: ignore[misc]
     own, made at first use and closed when the loop shuts down.
     """
 
+    # A property in the place of an undocumented attribute of the client class.
     @property
     def connection(self) -> redis.asyncio.Redis:  # type: ignore[override]  # pyright: ignore[reportIncompatibleVariableOverride]
         """The client of the running event loop.

@@ -296,6 +296,7 @@ class Redis(Extension, _RedisClient):
     :raises ConfigError: if the configuration cannot be used.
     """
 
+    # A property in the place of an undocumented attribute of the client class.
     @property
     def connection(self) -> redis.Redis:  # type: ignore[override]
         """The client that is used right now.
