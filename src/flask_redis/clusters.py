@@ -43,8 +43,14 @@ def cluster_class(settings: Settings, breaker: Breaker | None) -> type[t.Any]:
 def _subclass(base: type[t.Any], asks: _Context, sends: _Context) -> type[t.Any]:
     asyncio = inspect.iscoroutinefunction(base.execute_command)
 
+    @functools.cache
+    def guarded(target: type[t.Any], context: _Context, *names: str) -> type[t.Any]:
+        methods = {name: _inside(context, target, name) for name in names}
+        # Without slots of its own, because an object becomes one: its layout must stay the same.
+        return type(target.__name__, (target,), {"__slots__": (), "__module__": target.__module__, **methods})
+
     class Cluster(base):  # type: ignore[misc]
-        execute_command = _inside(asks, base.execute_command)
+        execute_command = _inside(asks, base, "execute_command")
 
         def __init__(self, **kwargs: t.Any) -> None:
             # That of a client for asyncio asks no server.
@@ -53,10 +59,14 @@ def _subclass(base: type[t.Any], asks: _Context, sends: _Context) -> type[t.Any]
             _improve(self.nodes_manager, () if asyncio else kwargs.get("startup_nodes", ()), asyncio)
 
         def pipeline(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-            return _wrap(super().pipeline(*args, **kwargs), asks, "execute", "watch")
+            pipeline = super().pipeline(*args, **kwargs)
+            pipeline.__class__ = guarded(t.cast(t.Any, type(pipeline)), asks, "execute", "watch")
+            return pipeline
 
         def pubsub(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-            return _wrap(super().pubsub(*args, **kwargs), sends, "subscribe", "psubscribe", "ssubscribe")
+            pubsub = super().pubsub(*args, **kwargs)
+            pubsub.__class__ = guarded(t.cast(t.Any, type(pubsub)), sends, "subscribe", "psubscribe", "ssubscribe")
+            return pubsub
 
     class ThreadedCluster(Cluster):
         def close(self) -> None:
@@ -87,24 +97,20 @@ def no_node(package: str, error: Exception) -> Exception | None:
     return None
 
 
-def _wrap(target: t.Any, context: _Context, *names: str) -> t.Any:
-    for name in names:
-        setattr(target, name, _inside(context, getattr(target, name)))
-    return target
+def _inside(context: _Context, base: type[t.Any], name: str) -> cabc.Callable[..., t.Any]:
+    """The method *name* of *base*, with a context around each call."""
+    function = getattr(base, name)
 
-
-def _inside(context: _Context, function: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
-    """*function*, with a context around each call."""
-
+    # Looked up at each call: what traces commands may replace it later.
     @functools.wraps(function)
     def call(*args: t.Any, **kwargs: t.Any) -> t.Any:
         with context():
-            return function(*args, **kwargs)
+            return getattr(base, name)(*args, **kwargs)
 
     @functools.wraps(function)
     async def call_async(*args: t.Any, **kwargs: t.Any) -> t.Any:
         with context():
-            return await function(*args, **kwargs)
+            return await getattr(base, name)(*args, **kwargs)
 
     return call_async if inspect.iscoroutinefunction(function) else call
 

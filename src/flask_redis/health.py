@@ -23,6 +23,7 @@ from . import urls
 from .config import CLASSES
 from .config import Settings
 from .extension import Clients
+from .extension import PLACE
 from .parameters import cluster_node_class
 from .parameters import parameters
 
@@ -119,7 +120,7 @@ def clients_of(app: t.Any) -> Clients:
     :raises RuntimeError: if there are none.
     """
     app = getattr(app, "_get_current_object", lambda: app)()
-    found = app.extensions.get("redis")
+    found = app.extensions.get(PLACE)
     if not isinstance(found, Clients):
         raise RuntimeError(f"The application {app.name!r} has no Redis: call init_app() of one with it.")
     return found
@@ -200,6 +201,7 @@ def own_client(settings: Settings, surroundings: topologies.Surroundings, timeou
         # That of a cluster passes by a node that is down, and takes another one.
         retry=(3 if settings.topology == "cluster" else 0) if "retry" in known else None,
         breaker=None,
+        slow_command=None,
     )
     if settings.sentinel_options is not None:
         given = {**settings.sentinel_options, "retry": resilience.no_retry(mine)}

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
+import logging
 import types
 import typing as t
 import weakref
@@ -21,6 +22,8 @@ from .clusters import cluster_class
 from .config import ConfigError
 from .config import Settings
 from .parameters import parameters
+from .recording import recorded
+from .recording import Watch
 
 
 @dataclasses.dataclass
@@ -35,6 +38,8 @@ class Surroundings:
     breakers: dict[str, resilience.Breaker] = dataclasses.field(default_factory=dict)
     #: The classes of its cluster clients, by config prefix and configured class.
     cluster_classes: dict[tuple[str, type[t.Any]], type[t.Any]] = dataclasses.field(default_factory=dict)
+    #: What logs a warning, called with a format and its arguments.
+    warn: cabc.Callable[..., object] = logging.getLogger(__name__).warning
 
 
 def build(settings: Settings, surroundings: Surroundings) -> t.Any:
@@ -64,17 +69,20 @@ def connects_when_built(settings: Settings) -> bool:
     )
 
 
-def _standalone(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> t.Any:
-    client = _instance(settings, options)
+def _standalone(settings: Settings, options: dict[str, t.Any], surroundings: Surroundings) -> t.Any:
+    client = _instance(settings, options, surroundings)
     if options.get("connection_pool") is not None:
         # It belongs to the user, which redis-py 5.0.0 does not note.
         client.auto_close_connection_pool = False
     return client
 
 
-def _instance(settings: Settings, options: cabc.Mapping[str, t.Any]) -> t.Any:
+def _instance(settings: Settings, options: cabc.Mapping[str, t.Any], surroundings: Surroundings) -> t.Any:
+    watch = Watch(settings.prefix, settings.asyncio)
+    if settings.slow_command is not None:
+        watch = watch._replace(slow=settings.slow_command, log=surroundings.warn)
     try:
-        return settings.client_class(**options)
+        return recorded(settings.client_class, watch)(**options)
     except Exception as error:
         if connects_when_built(settings):
             raise
@@ -84,7 +92,7 @@ def _instance(settings: Settings, options: cabc.Mapping[str, t.Any]) -> t.Any:
         ) from error
 
 
-def _sentinel(settings: Settings, options: dict[str, t.Any], _: Surroundings) -> t.Any:
+def _sentinel(settings: Settings, options: dict[str, t.Any], surroundings: Surroundings) -> t.Any:
     sentinel = _module(settings, "sentinel")
     tls = options.pop("ssl", False)
     connection_class = sentinel.SentinelManagedSSLConnection if tls else sentinel.SentinelManagedConnection
@@ -105,7 +113,7 @@ def _sentinel(settings: Settings, options: dict[str, t.Any], _: Surroundings) ->
         connection_class=connection_class,
         **connection_options,
     )
-    client = _instance(settings, options | {"connection_pool": pool})
+    client = _instance(settings, options | {"connection_pool": pool}, surroundings)
     # As with a pool of its own: close() closes it.
     client.auto_close_connection_pool = True
     return client
@@ -118,7 +126,8 @@ def _cluster(settings: Settings, options: dict[str, t.Any], surroundings: Surrou
     key = settings.prefix, settings.client_class
     if key not in surroundings.cluster_classes:
         surroundings.cluster_classes[key] = cluster_class(settings, surroundings.breakers.get(settings.prefix))
-    return _instance(dataclasses.replace(settings, client_class=surroundings.cluster_classes[key]), options)
+    settings = dataclasses.replace(settings, client_class=surroundings.cluster_classes[key])
+    return _instance(settings, options, surroundings)
 
 
 def _module(settings: Settings, name: str) -> types.ModuleType:
@@ -141,7 +150,7 @@ def _memory(settings: Settings, options: dict[str, t.Any], surroundings: Surroun
         server = surroundings.memory = surroundings.memory or fakeredis.FakeServer()
     # As fakeredis does itself: a pool of redis-py's, with connections to its own server.
     connection_class = fakeredis.FakeAsyncRedisConnection if settings.asyncio else fakeredis.FakeRedisConnection
-    return _with_connections(settings, options, connection_class, server)
+    return _with_connections(settings, options, surroundings, connection_class, server)
 
 
 def _embedded(settings: Settings, options: dict[str, t.Any], surroundings: Surroundings) -> t.Any:
@@ -154,16 +163,21 @@ def _embedded(settings: Settings, options: dict[str, t.Any], surroundings: Surro
     directory = Path(surroundings.instance_path, "redis", settings.name or "default")
     options["unix_socket_path"] = str(directory / "socket")
     connection_class = embedded.AsyncEmbeddedConnection if settings.asyncio else embedded.EmbeddedConnection
-    return _with_connections(settings, options, connection_class, embedded.server(directory))
+    return _with_connections(settings, options, surroundings, connection_class, embedded.server(directory))
 
 
 def _with_connections(
-    settings: Settings, options: dict[str, t.Any], connection_class: type[t.Any], server: t.Any
+    settings: Settings,
+    options: dict[str, t.Any],
+    surroundings: Surroundings,
+    connection_class: type[t.Any],
+    server: t.Any,
 ) -> t.Any:
     """A client whose connections go to *server*, which is in or of this process and asks for no password."""
-    for name in ("username", "password", "credential_provider", "ssl"):
+    # Nor does redis-py cache anything of it: only of what it takes for a Redis 7.4 or later, over TCP.
+    for name in ("username", "password", "credential_provider", "ssl", "cache", "cache_config"):
         options.pop(name, None)
-    client = _instance(settings, options)
+    client = _instance(settings, options, surroundings)
     if not isinstance(client, (redis.Redis, redis.asyncio.Redis)):
         raise ConfigError(
             f"{settings.prefix}_CLASS is {type(client)!r}; accepted with {settings.url!r}: a redis.Redis."

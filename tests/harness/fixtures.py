@@ -84,9 +84,9 @@ def tls_server(running_tls_server: TlsServer) -> cabc.Iterator[TlsServer]:
     running_tls_server.close_clients()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running_sentinel_group() -> cabc.Iterator[SentinelGroup]:
-    """One master with replicas and sentinels for a module. Its tests ask for ``sentinel_group``."""
+    """One master with replicas and sentinels for all tests. They ask for ``sentinel_group``."""
     with SentinelGroup() as group:
         yield group
 
@@ -99,9 +99,9 @@ def sentinel_group(running_sentinel_group: SentinelGroup) -> cabc.Iterator[Senti
     running_sentinel_group.close_clients()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running_cluster_group() -> cabc.Iterator[ClusterGroup]:
-    """One cluster for a module. Its tests ask for ``cluster_group``."""
+    """One cluster for all tests. They ask for ``cluster_group``."""
     with ClusterGroup() as group:
         yield group
 

@@ -1,0 +1,423 @@
+"""What an application asks of Redis: recorded for a test or a page, shown to the browser, logged when it is slow."""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import math
+import sys
+import sysconfig
+import time
+import typing as t
+import weakref
+from pathlib import Path
+
+from redis.commands import READ_COMMANDS
+
+from .parameters import cluster_node_class
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A command in a pipeline."""
+
+    #: In upper case, with the subcommand where it has one: ``"GET"``, ``"CLIENT LIST"``.
+    name: str
+    #: As text, shortened. ``"***"`` stands for all of them where one may be a password.
+    args: tuple[str, ...]
+    #: The error that it ended in: its type, and what it says.
+    error: str | None
+    #: Whether it is a read, and the same one is in the recording before it with no write to its keys between them.
+    repeated: bool
+
+    def __str__(self) -> str:
+        return " ".join([self.name, *self.args])
+
+
+@dataclasses.dataclass(frozen=True)
+class Command(Part):
+    """A command, or a pipeline: that is one named ``"PIPELINE"``, with its commands in :attr:`parts`."""
+
+    #: The config prefix of the connection.
+    prefix: str
+    #: Seconds from the start of the recording to that of the command.
+    started: float
+    #: Seconds until the reply was there, or the error: with all that redis-py did to connect and to try again.
+    duration: float
+    #: Where the application asked for it, as in ``"shop/views.py:12"``.
+    line: str
+    parts: tuple[Part, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join([super().__str__(), " | ".join(map(str, self.parts))]).rstrip()
+
+
+@contextlib.contextmanager
+def record_commands() -> cabc.Iterator[list[Command]]:
+    """Record what the block sends to Redis: on every connection of every application, each round trip an entry.
+
+    An entry is added when the command is done, also if it failed. Subscribing and waiting for messages is not recorded.
+    A read that redis-py's client-side cache answers is, though it is no round trip.
+
+    The block is one as :mod:`contextvars` have it: a request to a test client, asynchronous views and tasks that it
+    starts belong to it; what other threads do at the same time does not.
+
+    :returns: as a context manager, the list of what is recorded so far.
+    """
+    _install()
+    recording = _Recording()
+    token = _recordings.set((*_recordings.get(), recording))
+    try:
+        yield recording.commands
+    finally:
+        _recordings.reset(token)
+
+
+class Watch(t.NamedTuple):
+    """What is to be known of the commands of one connection."""
+
+    #: The config prefix.
+    prefix: str
+    #: Whether the client is for asyncio.
+    asyncio: bool
+    #: Seconds from which on a command is logged.
+    slow: float = math.inf
+    #: What logs it, called with a format and its arguments; None for nothing.
+    log: cabc.Callable[..., object] | None = None
+
+
+class _Recording:
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.commands: list[Command] = []
+        #: The prefix, name and arguments of each read.
+        self._reads: set[tuple[str, ...]] = set()
+
+    def repeats(self, prefix: str, name: str, args: cabc.Sequence[str]) -> bool:
+        """Whether the command is a read that has been recorded."""
+        read = (prefix, name, *args)
+        if name in _READS:
+            repeated = read in self._reads
+            self._reads.add(read)
+            return repeated
+        # What it writes may be read again.
+        self._reads = {each for each in self._reads if each[0] != prefix or set(args).isdisjoint(each[2:])}
+        return False
+
+
+_recordings: contextvars.ContextVar[tuple[_Recording, ...]]
+_recordings = contextvars.ContextVar("flask_redis.recordings", default=())
+
+
+class _Call:
+    """The time of one command, or of a pipeline of several."""
+
+    def __init__(self, watch: Watch, commands: cabc.Sequence[cabc.Sequence[t.Any]], pipeline: bool = False) -> None:
+        self._watch = watch
+        self._commands = commands
+        self._pipeline = pipeline
+        self._recordings = _recordings.get()
+        # Now, because a coroutine may be awaited by somebody else.
+        self._line = _line_of_the_application()
+        self.result: t.Any = None
+        self.is_sent = True
+
+    def __enter__(self) -> _Call:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
+        duration = time.perf_counter() - self._start
+        if not self.is_sent:
+            return
+        for recording in self._recordings:
+            recording.commands.append(self._command(recording, duration, error))
+        if self._watch.log and duration >= self._watch.slow:
+            command = self._command(_Recording(), duration, error)
+            if command.name not in _WAITING and "BLOCK" not in command.args:
+                self._watch.log("%s: %s took %.3f s, at %s", command.prefix, command, duration, command.line)
+
+    def _command(self, recording: _Recording, duration: float, error: BaseException | None) -> Command:
+        prefix = self._watch.prefix
+        outcomes = (self.result or [None] * len(self._commands)) if self._pipeline else [error]
+        parts: list[Part] = []
+        for args, outcome in zip(self._commands, outcomes, strict=False):
+            name, texts = _parsed(args)
+            shown = _shown(name, texts)
+            parts.append(Part(name, shown, _said(outcome, shown), recording.repeats(prefix, name, texts)))
+        whole = parts[0]
+        if self._pipeline:
+            said = _said(error, *(part.args for part in parts))
+            whole = Part("PIPELINE", (), said, all(part.repeated for part in parts))
+        return Command(
+            **vars(whole),
+            prefix=prefix,
+            started=self._start - recording.start,
+            duration=duration,
+            line=self._line,
+            parts=tuple(parts) if self._pipeline else (),
+        )
+
+
+def recorded(client_class: type[t.Any], watch: Watch) -> type[t.Any]:
+    """A subclass of *client_class*, whose commands and pipelines can be recorded."""
+    if not hasattr(client_class, "execute_command"):
+        # It has nothing of redis-py's.
+        return client_class
+    found = _classes.get((client_class, watch))
+    if found is None:
+        found = _classes[client_class, watch] = _named_after(client_class, _client_class(client_class, watch))
+    if watch.log or _installed:
+        _install()
+    return found
+
+
+#: The classes that :func:`recorded` has made, as long as they have a client.
+_classes: weakref.WeakValueDictionary[tuple[type[t.Any], Watch], type[t.Any]] = weakref.WeakValueDictionary()
+_installed = False
+
+
+def _install() -> None:
+    """Let the commands of all clients pass through here from now on. Before, this module costs them nothing."""
+    global _installed  # noqa: PLW0603
+    _installed = True
+    for client_class in list(_classes.values()):
+        client_class.execute_command = client_class._recorded_command
+
+
+def _client_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
+    make = _cluster_pipeline_class if cluster_node_class(base) else _pipeline_class
+
+    @functools.cache
+    def pipeline_class(pipeline_base: type[t.Any]) -> type[t.Any]:
+        return _named_after(pipeline_base, make(pipeline_base, watch))
+
+    class Client(base):  # type: ignore[misc]
+        def _recorded_command(self, *args: t.Any, **options: t.Any) -> t.Any:
+            # Without a call between where nothing is recorded: this is on the way of every command.
+            if watch.log or _recordings.get():
+                return _call(watch, [args], super().execute_command, *args, **options)
+            return super().execute_command(*args, **options)
+
+        def pipeline(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            pipeline = super().pipeline(*args, **kwargs)
+            pipeline.__class__ = pipeline_class(t.cast(t.Any, type(pipeline)))
+            return pipeline
+
+    return Client
+
+
+def _pipeline_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
+    class Pipeline(base):  # type: ignore[misc]
+        def execute(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            commands = [command for command, _ in self.command_stack]
+            return _call(watch, commands, super().execute, *args, pipeline=True, **kwargs)
+
+        def immediate_execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
+            return _call(watch, [args], super().immediate_execute_command, *args, **options)
+
+    return Pipeline
+
+
+def _cluster_pipeline_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
+    class Pipeline(base):  # type: ignore[misc]
+        # Without slots of its own, because a pipeline becomes one: its layout must stay the same.
+        __slots__ = ()
+
+        def execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
+            # redis-py's own list of them is private.
+            queued = self.__dict__.setdefault("_recorded_commands", [])
+            execute = super().execute_command
+            if watch.asyncio:
+                # What it returns is the pipeline itself, or nothing before it is awaited.
+                result = execute(*args, **options)
+                sent = _call(watch, [args], lambda: result) if result is not self else result
+            else:
+                with _Call(watch, [args]) as call:
+                    sent = result = execute(*args, **options)
+                    call.is_sent = result is not self
+            if result is self:
+                queued.append(args)
+            return sent
+
+        def watch(self, *names: t.Any) -> t.Any:
+            return _call(watch, [("WATCH", *names)], super().watch, *names)
+
+        def execute(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            commands = self.__dict__.pop("_recorded_commands", [])[-len(self) :] if len(self) else []
+            return _call(watch, commands, super().execute, *args, pipeline=True, **kwargs)
+
+    return Pipeline
+
+
+def _named_after(base: type[t.Any], subclass: type[t.Any]) -> type[t.Any]:
+    """*subclass*, which is *base* for errors, logs and representations."""
+    subclass.__module__, subclass.__name__, subclass.__qualname__ = base.__module__, base.__name__, base.__qualname__
+    return subclass
+
+
+def _call(
+    watch: Watch,
+    commands: cabc.Sequence[cabc.Sequence[t.Any]],
+    function: cabc.Callable[..., t.Any],
+    *args: t.Any,
+    pipeline: bool = False,
+    **kwargs: t.Any,
+) -> t.Any:
+    """Call *function*, which sends *commands*."""
+    if not commands or not (watch.log or _recordings.get()):
+        return function(*args, **kwargs)
+    call = _Call(watch, commands, pipeline)
+    return (_awaited if watch.asyncio else _called)(call, function, *args, **kwargs)
+
+
+def _called(call: _Call, function: cabc.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any) -> t.Any:
+    with call:
+        call.result = function(*args, **kwargs)
+        return call.result
+
+
+async def _awaited(call: _Call, function: cabc.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any) -> t.Any:
+    with call:
+        call.result = await function(*args, **kwargs)
+        return call.result
+
+
+# --- What a command looks like ---------------------------------------------------------------------------------------
+
+#: Whose second word belongs to the name.
+_WITH_SUBCOMMANDS: t.Final = frozenset(
+    {
+        "ACL", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "FUNCTION", "LATENCY", "MEMORY", "MODULE", "OBJECT", "PUBSUB",
+        "SCRIPT", "SENTINEL", "SLOWLOG", "XGROUP", "XINFO",
+    }
+)  # fmt: skip
+#: An argument of these may be a password.
+_SECRETIVE: t.Final = frozenset(
+    {"ACL SETUSER", "AUTH", "CONFIG SET", "HELLO", "MIGRATE", "SENTINEL CONFIG", "SENTINEL SET"}
+)
+_HIDDEN: t.Final = ("***",)
+#: redis-py's list, without those whose answer is another one each time, or does not depend on the keys that they name.
+_READS: t.Final = READ_COMMANDS - {
+    "DBSIZE", "HRANDFIELD", "KEYS", "RANDOMKEY", "SCAN", "SRANDMEMBER", "XREAD", "ZRANDMEMBER"
+}  # fmt: skip
+#: They take long because the application wants to wait.
+_WAITING: t.Final = frozenset(
+    {"BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZMPOP", "BZPOPMAX", "BZPOPMIN", "WAIT", "WAITAOF"}
+)
+
+#: How many characters of an argument or error are shown, and how many arguments.
+_CHARACTERS: t.Final = 60, 200
+_ARGUMENTS: t.Final = 10
+
+
+def _parsed(args: cabc.Sequence[t.Any]) -> tuple[str, list[str]]:
+    """The name of a command and its arguments, as text."""
+    # redis-py has a subcommand in the same string, and takes a whole command there.
+    words = _text(args[0]).split() or [""]
+    name, *texts = [words[0].upper(), *words[1:], *map(_text, args[1:])]
+    if name in _WITH_SUBCOMMANDS and texts:
+        name = f"{name} {texts.pop(0).upper()}"
+    return name, texts
+
+
+def _text(value: t.Any) -> str:
+    return bytes(value).decode("utf-8", "backslashreplace") if isinstance(value, (bytes, memoryview)) else str(value)
+
+
+def _shown(name: str, texts: list[str]) -> tuple[str, ...]:
+    if name in _SECRETIVE:
+        return _HIDDEN if texts else ()
+    more = len(texts) - _ARGUMENTS
+    shown = [_shortened(text, _CHARACTERS[0]) for text in texts[:_ARGUMENTS]]
+    return (*shown, f"({more} more)") if more > 0 else tuple(shown)
+
+
+def _said(error: object, *args: tuple[str, ...]) -> str | None:
+    if not isinstance(error, BaseException):
+        return None
+    if _HIDDEN in args:
+        # redis-py's messages may have the arguments of the command that failed.
+        return type(error).__name__
+    return _shortened(f"{type(error).__name__}: {error}".removesuffix(": "), _CHARACTERS[1])
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _line_of_the_application() -> str:
+    """The nearest line on the way here that is not of this package, a client package, Python or another package."""
+    frame = sys._getframe().f_back
+    nearest = ""
+    while frame:
+        kind, path = _kind_and_path(frame.f_code.co_filename)
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if kind != "Python" and package not in {"flask_redis", "redis", "valkey"}:
+            nearest = nearest or f"{path}:{frame.f_lineno}"
+            if kind == "application":
+                return f"{path}:{frame.f_lineno}"
+        frame = frame.f_back
+    # The application may be installed as a package itself.
+    return nearest
+
+
+@functools.lru_cache(1024)
+def _kind_and_path(file: str) -> tuple[str, str]:
+    """Whose code a file has, and its path: from the working directory, if it is below."""
+    path = Path(file)
+    if {"site-packages", "dist-packages"}.intersection(path.parts):
+        kind = "package"
+    else:
+        kind = "Python" if file.startswith((sysconfig.get_path("stdlib"), "<frozen ")) else "application"
+    with contextlib.suppress(OSError, ValueError):
+        path = path.relative_to(Path.cwd())
+    return kind, str(path)
+
+
+# --- The Server-Timing header ----------------------------------------------------------------------------------------
+
+
+def add_server_timing(app: t.Any, prefix: str) -> None:
+    """Let the responses of *app* say how many round trips the connection *prefix* has made for them."""
+    if hasattr(app, "asgi_app"):
+        app.asgi_app = _asgi(app.asgi_app, prefix)
+    else:
+        app.wsgi_app = _wsgi(app.wsgi_app, prefix)
+
+
+def _wsgi(app: t.Any, prefix: str) -> t.Any:
+    def timed(environ: t.Any, start_response: t.Any) -> t.Any:
+        with record_commands() as commands:
+
+            def start(status: str, headers: list[tuple[str, str]], *exc_info: t.Any) -> t.Any:
+                return start_response(status, [*headers, ("Server-Timing", _timing(commands, prefix))], *exc_info)
+
+            return app(environ, start)
+
+    return timed
+
+
+def _asgi(app: t.Any, prefix: str) -> t.Any:
+    async def timed(scope: t.Any, receive: t.Any, send: t.Any) -> None:
+        with record_commands() as commands:
+
+            async def send_timed(message: dict[str, t.Any]) -> None:
+                if message["type"] == "http.response.start":
+                    header = (b"server-timing", _timing(commands, prefix).encode())
+                    message = {**message, "headers": [*message.get("headers", ()), header]}
+                await send(message)
+
+            await app(scope, receive, send_timed if scope["type"] == "http" else send)
+
+    return timed
+
+
+def _timing(commands: cabc.Iterable[Command], prefix: str) -> str:
+    mine = [command for command in commands if command.prefix == prefix]
+    repeated = sum(command.repeated for command in mine)
+    trips = f"{len(mine)} round trip{'s'[: len(mine) != 1]}" + (f" ({repeated} repeated)" if repeated else "")
+    return f'{prefix.lower()};dur={sum(command.duration for command in mine) * 1000:.3f};desc="{trips}"'
