@@ -7,7 +7,10 @@ import typing as t
 import pytest
 from flask import Flask
 
+from .harness.cluster import ClusterGroup
+from .harness.sentinel import SentinelGroup
 from .harness.servers import Server
+from .harness.tls import TlsServer
 
 pytest_plugins = ["pytester", "tests.harness.fixtures", "tests.skips"]
 
@@ -15,6 +18,20 @@ pytest_plugins = ["pytester", "tests.harness.fixtures", "tests.skips"]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeApp = cabc.Callable[..., Flask]
+
+#: What the fixture ``places`` takes as its parameter.
+TOPOLOGIES: t.Final = [
+    "tcp",
+    "socket",
+    "tls",
+    "sentinel",
+    "cluster",
+    "valkey",
+    "valkey-sentinel",
+    "valkey-cluster",
+    "memory",
+    "embedded",
+]
 
 
 class Report(t.Protocol):
@@ -47,6 +64,33 @@ def make_app(tmp_path: t.Any) -> MakeApp:
 
 
 @pytest.fixture
+def places(request: pytest.FixtureRequest) -> tuple[dict[str, t.Any], list[Server]]:
+    """The configuration that leads to some servers, and these servers."""
+    topology = request.param
+    if topology == "sentinel" or topology == "valkey-sentinel":
+        sentinels: SentinelGroup = request.getfixturevalue("sentinel_group")
+        url = sentinels.url.replace("redis+", "valkey+") if "valkey" in topology else sentinels.url
+        return {"URL": url, "SENTINEL_KWARGS": {"client_name": "mine"}}, sentinels.servers
+    if topology == "cluster" or topology == "valkey-cluster":
+        cluster: ClusterGroup = request.getfixturevalue("cluster_group")
+        url = cluster.url.replace("redis+", "valkey+") if "valkey" in topology else cluster.url
+        return {"URL": url}, cluster.servers
+    if topology == "tls":
+        tls_server: TlsServer = request.getfixturevalue("tls_server")
+        return {"URL": tls_server.url, "SSL_CA_CERTS": str(tls_server.certificates.ca)}, [tls_server]
+    if topology in {"memory", "embedded"}:
+        return {"URL": f"{topology}://"}, []
+    server: Server = request.getfixturevalue("server")
+    urls = {"tcp": server.url, "socket": server.unix_url, "valkey": server.url.replace("redis", "valkey")}
+    return {"URL": urls[topology]}, [server]
+
+
+@pytest.fixture
 def app(make_app: MakeApp, server: Server) -> Flask:
     """An application whose Redis is a real server."""
     return make_app(URL=server.url, DECODE_RESPONSES=True)
+
+
+def class_of(client: object) -> type:
+    """The configured class of *client*. Its own is a subclass, whose commands can be recorded."""
+    return type(client).__mro__[1]

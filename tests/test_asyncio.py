@@ -33,15 +33,14 @@ from flask_redis import AsyncRedis
 from flask_redis import ConfigError
 from flask_redis import Redis
 
+from .conftest import class_of
 from .conftest import MakeApp
-from .harness.cluster import ClusterGroup
+from .conftest import TOPOLOGIES
 from .harness.console import Console
 from .harness.ports import free_port
 from .harness.processes import start_python
 from .harness.proxy import Proxy
-from .harness.sentinel import SentinelGroup
 from .harness.servers import Server
-from .harness.tls import TlsServer
 from .harness.waiting import wait_until
 
 _T = t.TypeVar("_T")
@@ -166,7 +165,7 @@ def test_types(app: Flask) -> None:
         AsyncRedis(host="localhost")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
     async def work() -> None:
-        assert type(assert_type(redis.connection, redis_asyncio.Redis)) is redis_asyncio.Redis
+        assert class_of(assert_type(redis.connection, redis_asyncio.Redis)) is redis_asyncio.Redis
         assert assert_type(await redis.get("key"), bytes | str | None) is None
         async with assert_type(redis.pipeline(), Pipeline) as pipe:
             assert isinstance(pipe, Pipeline)
@@ -421,10 +420,10 @@ def test_class(as_path: bool, custom: type, expected: tuple[type, type], make_ap
 
     async def work() -> type:
         assert await async_redis.ping()
-        return type(async_redis.connection)
+        return class_of(async_redis.connection)
 
     assert redis.ping()
-    assert (type(redis.connection), run(work)) == expected
+    assert (class_of(redis.connection), run(work)) == expected
 
 
 def test_a_client_that_cannot_be_closed(make_app: MakeApp, caplog: pytest.LogCaptureFixture) -> None:
@@ -449,45 +448,9 @@ def test_a_connection_pool(make_app: MakeApp) -> None:
 # Every topology
 
 
-@pytest.fixture
-def places(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, t.Any], list[Server]]:
-    """The configuration that leads to some servers, and these servers."""
-    topology = request.param
-    if topology == "sentinel" or topology == "valkey-sentinel":
-        sentinels: SentinelGroup = request.getfixturevalue("sentinel_group")
-        url = sentinels.url.replace("redis+", "valkey+") if "valkey" in topology else sentinels.url
-        return {"URL": url, "SENTINEL_KWARGS": {"client_name": "mine"}}, sentinels.servers
-    if topology == "cluster" or topology == "valkey-cluster":
-        cluster: ClusterGroup = request.getfixturevalue("cluster_group")
-        url = cluster.url.replace("redis+", "valkey+") if "valkey" in topology else cluster.url
-        return {"URL": url}, cluster.servers
-    if topology == "tls":
-        tls_server: TlsServer = request.getfixturevalue("tls_server")
-        return {"URL": tls_server.url, "SSL_CA_CERTS": str(tls_server.certificates.ca)}, [tls_server]
-    if topology in {"memory", "embedded"}:
-        return {"URL": f"{topology}://"}, []
-    server: Server = request.getfixturevalue("server")
-    urls = {"tcp": server.url, "socket": server.unix_url, "valkey": server.url.replace("redis", "valkey")}
-    return {"URL": urls[topology]}, [server]
-
-
 def named(servers: cabc.Iterable[Server]) -> int:
     """How many connections of ours the servers have."""
     return sum(server.command("CLIENT", "LIST").count(" name=mine ") for server in servers)
-
-
-TOPOLOGIES = [
-    "tcp",
-    "socket",
-    "tls",
-    "sentinel",
-    "cluster",
-    "valkey",
-    "valkey-sentinel",
-    "valkey-cluster",
-    "memory",
-    "embedded",
-]
 
 
 @pytest.mark.parametrize("places", TOPOLOGIES, indirect=True)

@@ -47,7 +47,7 @@ def browser() -> cabc.Iterator[Browser]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> cabc.Iterator[tuple[str, Flask]]:
     """The app, and the address at which it is served."""
-    with running(tmp_path_factory.mktemp("instance")) as app:
+    with running(tmp_path_factory.mktemp("instance"), {"REDIS_LINKS_SERVER_TIMING": True}) as app:
         server = make_server("127.0.0.1", 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -307,3 +307,13 @@ def test_the_keyboard_is_enough(open_page: OpenPage) -> None:
     expect(skip).to_be_in_viewport()
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("#main$"))
+
+
+def test_server_timing(open_page: OpenPage) -> None:
+    """A browser understands the Server-Timing header, and shows the round trips of the page."""
+    (metric,) = open_page().evaluate(
+        """performance.getEntriesByType("navigation")[0].serverTiming.map(each => each.toJSON())"""
+    )
+    assert metric["name"] == "redis_links"
+    assert metric["duration"] > 0
+    assert re.fullmatch(r"\d+ round trips?", metric["description"])

@@ -734,8 +734,7 @@ def test_64_threads(make_app: MakeApp, server: Server, report: Report) -> None:
 def test_close(make_app: MakeApp, topology: str, request: pytest.FixtureRequest) -> None:
     """close() closes all connections, those to the sentinels too, and the next command opens new ones."""
     url, servers = servers_of(topology, request)
-    # The servers may be about to notice that the clients of the test before are gone.
-    wait_until(lambda: connections(servers) == 0)
+    wait_until_nobody_is_connected(servers)
     redis = Redis(make_app(URL=url))
     redis.close()
     for _ in range(2):
@@ -749,7 +748,7 @@ def test_close(make_app: MakeApp, topology: str, request: pytest.FixtureRequest)
 
 def test_close_with_a_pool_of_the_users_own(make_app: MakeApp, server: Server) -> None:
     """A ready pool belongs to whoever made it: close() leaves it alone."""
-    wait_until(lambda: connections([server]) == 0)
+    wait_until_nobody_is_connected([server])
     pool = redis_py.ConnectionPool(host=server.host, port=server.port)
     redis = Redis(make_app(CONNECTION_POOL=pool))
     redis.ping()
@@ -765,7 +764,7 @@ def test_applications_come_and_go(
 ) -> None:
     """Nothing is left of applications that are gone: no connection, no file, no application."""
     url, servers = servers_of(topology, request)
-    wait_until(lambda: connections(servers) == 0)
+    wait_until_nobody_is_connected(servers)
     redis = Redis()
 
     def use() -> weakref.ref[Flask]:
@@ -804,3 +803,9 @@ def connections(servers: cabc.Iterable[Server]) -> int:
         lines = server.command("CLIENT", "LIST", "TYPE", "normal").splitlines()
         found += sum("cmd=sentinel" in line or "lib-name=redis-py" in line for line in lines)
     return found
+
+
+def wait_until_nobody_is_connected(servers: cabc.Sequence[Server]) -> None:
+    """Wait until the applications of earlier tests are gone, and the servers have noticed."""
+    gc.collect()
+    wait_until(lambda: connections(servers) == 0)

@@ -18,6 +18,8 @@ from typing_extensions import assert_type
 
 import flask_redis
 
+from .conftest import class_of
+
 
 @pytest.fixture
 def app() -> Flask:
@@ -79,7 +81,7 @@ def test_its_own_names_have_types_of_their_own(app: Flask, extension: flask_redi
     assert assert_type(extension.app, Flask | None) is app
     assert assert_type(extension.get_app(), Flask) is app
     assert assert_type(extension.config_prefix, str) == "REDIS"
-    assert type(assert_type(extension.connection, redis.Redis)) is redis.Redis
+    assert class_of(assert_type(extension.connection, redis.Redis)) is redis.Redis
     assert issubclass(assert_type(flask_redis.ConfigError("message"), flask_redis.ConfigError).__class__, ValueError)
 
 
