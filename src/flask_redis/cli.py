@@ -8,8 +8,6 @@ from __future__ import annotations
 import collections.abc as cabc
 import enum
 import functools
-import os
-import re
 import shutil
 import textwrap
 import typing as t
@@ -33,7 +31,7 @@ def register(app: Flask) -> None:
 
 def _for_the_shell(extensions: cabc.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The extension objects by name: ``redis``, and the lower-cased prefix of others."""
-    connections = extensions["redis"].connections() if "redis" in extensions else {}
+    connections = extensions["flask_redis"].connections() if "flask_redis" in extensions else {}
     return {prefix.lower(): extension for prefix, (extension, _) in connections.items()}
 
 
@@ -101,6 +99,7 @@ def cli_command(context: click.Context, prefix: str | None, arguments: tuple[str
       flask redis cli INFO memory
       flask redis cli -- --bigkeys
     """
+    from . import console
     from . import health
 
     known = _connections(context, [prefix] if prefix else [])
@@ -112,18 +111,19 @@ def cli_command(context: click.Context, prefix: str | None, arguments: tuple[str
             f"{settings.url} is in the process of the application, where no other program reaches it. embedded:// is a"
             " real server."
         )
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    program = next(filter(None, map(shutil.which, console.PROGRAMS)), None)
     if program is None:
         raise click.ClickException(
             "None of valkey-cli, redis-cli and iredis is installed: install the package valkey-tools or redis-tools of"
             " your system, or pip install iredis."
         )
     try:
-        target = _target(settings, health.clients_of(_app(context))._surroundings)
+        target = console.target_of(settings, health.clients_of(_app(context))._surroundings)
     except Exception as error:
         raise click.ClickException(f"{settings.url}: {health.without_secrets(settings, error)}") from error
-    options, environment = _for_iredis(target) if Path(program).stem == "iredis" else _for_redis_cli(target)
-    _run([program, *options, *arguments], environment, stay=settings.topology == "embedded")
+    arguments_for = console.for_iredis if Path(program).stem == "iredis" else console.for_redis_cli
+    options, environment = arguments_for(target)
+    console.run([program, *options, *arguments], environment, stay=settings.topology == "embedded")
 
 
 def _app(context: click.Context) -> Flask:
@@ -236,6 +236,8 @@ def _values(settings: Settings) -> dict[str, t.Any]:
         **settings.options,
         "class": settings.client_class,
         "circuit_breaker": settings.breaker,
+        "slow_command": settings.slow_command,
+        "server_timing": settings.server_timing,
         **({where: [f"{host}:{port}" for host, port in settings.nodes]} if settings.nodes else {}),
     }
     if settings.topology == "sentinel":
@@ -300,170 +302,3 @@ def _shown(name: str, value: t.Any) -> str:
         return str(value._retries)
     kind = value if isinstance(value, type) else type(value)
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-# What cli runs
-
-_PROGRAMS: t.Final = ("valkey-cli", "redis-cli", "iredis")
-
-#: Seconds that the search for the server may take: to ask the sentinels, say.
-_SEARCH_TIMEOUT: t.Final = 5.0
-
-
-class _Target(t.NamedTuple):
-    """Where a program is to connect, and how."""
-
-    host: str
-    port: int
-    #: The path of a Unix socket, which is used in place of the host.
-    path: str
-    database: int
-    username: str
-    password: str | None
-    tls: bool
-    cluster: bool
-    #: The options of the connections, by redis-py's names.
-    options: cabc.Mapping[str, t.Any]
-
-
-def _target(settings: Settings, surroundings: t.Any) -> _Target:
-    """Where the application would connect right now.
-
-    :raises Exception: whatever the client or the credential provider raises.
-    """
-    from . import health
-    from .parameters import parameters
-
-    path = ""
-    if settings.topology == "cluster":
-        options = settings.options
-        tls = bool(options.get("ssl"))
-        host, port = _reachable(settings.nodes or [(node.host, node.port) for node in options["startup_nodes"]])
-    else:
-        with health.own_client(settings, surroundings, _SEARCH_TIMEOUT) as client:
-            pool = client.connection_pool
-            options = pool.connection_kwargs
-            tls = "ssl_cert_reqs" in parameters(pool.connection_class)
-            host, port = options.get("host", "localhost"), options.get("port", 6379)
-            if hasattr(pool, "get_master_address"):
-                host, port = pool.get_master_address() if pool.is_master else next(pool.rotate_slaves())
-            path = options["server"].path() if settings.topology == "embedded" else _text(options.get("path"))
-    username, password = options.get("username"), options.get("password")
-    if provider := options.get("credential_provider"):
-        *user, password = provider.get_credentials()
-        username = user[0] if user else None
-    return _Target(
-        host=_text(host),
-        port=port,
-        path=path,
-        database=options.get("db") or 0,
-        username=_text(username),
-        # redis-py logs in with a username alone, too.
-        password=_text(password) if password or username else None,
-        tls=tls,
-        cluster=settings.topology == "cluster",
-        options=options,
-    )
-
-
-def _reachable(nodes: cabc.Sequence[tuple[str, int]]) -> tuple[str, int]:
-    """The first of the nodes that takes a connection, else the first."""
-    import socket
-
-    for node in nodes:
-        try:
-            with socket.create_connection(node, _SEARCH_TIMEOUT / len(nodes)):
-                return node
-        except OSError:
-            continue
-    return nodes[0]
-
-
-def _text(value: t.Any) -> str:
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value or "")
-
-
-def _for_redis_cli(target: _Target) -> tuple[list[str], dict[str, str]]:
-    """The arguments and the environment of valkey-cli and redis-cli."""
-    place = ["-s", target.path] if target.path else ["-h", target.host, "-p", str(target.port)]
-    options = [*place, "-n", str(target.database)] if target.database else place
-    if target.username:
-        options += ["--user", target.username]
-    if target.tls:
-        options += _tls_options(target)
-    if target.cluster:
-        options += ["-c"]
-    auth = {} if target.password is None else dict.fromkeys(("REDISCLI_AUTH", "VALKEYCLI_AUTH"), target.password)
-    return options, _environment() | auth
-
-
-def _tls_options(target: _Target) -> list[str]:
-    if target.options.get("ssl_ca_data"):
-        raise click.ClickException("valkey-cli and redis-cli take no certificates but from a file: set SSL_CA_CERTS.")
-    options = ["--tls"]
-    # redis-py names the host to the server, which may need it to know the certificate. An address has no place there.
-    if not re.fullmatch(r"[\d.]+|.*:.*", target.host):
-        options += ["--sni", target.host]
-    for name, option in _TLS_OPTIONS.items():
-        if value := target.options.get(name):
-            options += [option, _text(value)]
-    if not _verified(target):
-        options += ["--insecure"]
-    return options
-
-
-_TLS_OPTIONS: t.Final = {
-    "ssl_ca_certs": "--cacert",
-    "ssl_ca_path": "--cacertdir",
-    "ssl_certfile": "--cert",
-    "ssl_keyfile": "--key",
-    "ssl_ciphers": "--tls-ciphers",
-}
-
-
-def _verified(target: _Target) -> bool:
-    # ssl.CERT_NONE is 0.
-    return target.options.get("ssl_cert_reqs", "required") not in {"none", 0}
-
-
-def _for_iredis(target: _Target) -> tuple[list[str], dict[str, str]]:
-    """The same of iredis. It takes a password from a URL alone, and certificates from the places that OpenSSL knows."""
-    from urllib.parse import quote
-
-    if target.options.get("ssl_certfile") or target.options.get("ssl_ca_data"):
-        raise click.ClickException("iredis takes no certificates: install valkey-cli or redis-cli.")
-    userinfo = "" if target.password is None else f"{quote(target.username, '')}:{quote(target.password, '')}@"
-    if target.path:
-        url = f"unix://{userinfo}{quote(target.path)}?db={target.database}"
-    else:
-        host = f"[{target.host}]" if ":" in target.host else target.host
-        verified = "" if _verified(target) else "?ssl_cert_reqs=none"
-        url = f"redis{'s' * target.tls}://{userinfo}{host}:{target.port}/{target.database}{verified}"
-    environment = _environment() | {"IREDIS_URL": url}
-    for name, variable in {"ssl_ca_certs": "SSL_CERT_FILE", "ssl_ca_path": "SSL_CERT_DIR"}.items():
-        if value := target.options.get(name):
-            environment[variable] = _text(value)
-    return [], environment
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment, without what would lead the programs elsewhere."""
-    others = {"REDISCLI_AUTH", "VALKEYCLI_AUTH", "IREDIS_URL", "IREDIS_DSN"}
-    return {name: value for name, value in os.environ.items() if name not in others}
-
-
-def _run(command: list[str], environment: dict[str, str], *, stay: bool) -> t.NoReturn:
-    """Become the program; or run it and wait, where the server would stop with this process."""
-    import signal
-    import subprocess
-    import sys
-
-    if not stay:
-        os.execvpe(command[0], command, environment)  # noqa: S606
-    # Ctrl-C is for the program, which gets it as well.
-    earlier = signal.signal(signal.SIGINT, lambda *_: None)
-    try:
-        status = subprocess.call(command, env=environment)  # noqa: S603
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-    sys.exit(status)
