@@ -219,9 +219,11 @@ def cert_reqs(value: t.Any) -> str | ssl.VerifyMode:
     """Whether a server's certificate is verified."""
     if isinstance(value, ssl.VerifyMode):
         return value
-    if not isinstance(value, str) or value.lower() not in {"none", "optional", "required"}:
+    # Celery's words are the names of the constants in ssl.
+    word = value.lower().removeprefix("cert_") if isinstance(value, str) else None
+    if word not in {"none", "optional", "required"}:
         raise NotAcceptedError("none, optional or required")
-    return value.lower()
+    return t.cast(str, word)
 
 
 def tls_version(value: t.Any) -> ssl.TLSVersion:
@@ -243,8 +245,28 @@ def verify_flags(value: t.Any) -> list[ssl.VerifyFlags]:
         raise NotAcceptedError("names of ssl.VerifyFlags separated by commas") from None
 
 
+def cache_config(value: t.Any) -> t.Any:
+    """The configuration of client-side caching: redis-py's object, a truth value, or a mapping of its parameters."""
+    # Not before redis-py 5.1, as the parameter itself.
+    from redis.cache import CacheConfig
+    from redis.cache import CacheConfigurationInterface
+
+    if isinstance(value, CacheConfigurationInterface):
+        return value
+    known = parameters(CacheConfig)
+    try:
+        if isinstance(value, cabc.Mapping) and value.keys() <= known.keys():
+            return CacheConfig(**{name: known[name].convert(each) for name, each in value.items()})
+        return CacheConfig() if boolean(value) else None
+    except NotAcceptedError:
+        raise NotAcceptedError(
+            "true, false, a redis.cache.CacheConfig, or a mapping of its parameters, such as max_size (a whole number)"
+        ) from None
+
+
 #: What signatures do not say: ranges, and the types of redis-py 5's parameters whose default is None.
 CONVERTERS: t.Final[cabc.Mapping[str, Converter]] = {
+    "cache_config": cache_config,
     "client_name": text,
     "connection_pool": python_object,
     "credential_provider": python_object,
