@@ -49,6 +49,11 @@ def create_app(config: cabc.Mapping[str, t.Any] | None = None, instance_path: st
     content.init_app(app)
     app.register_blueprint(views.bp)
     errors.init_app(app)
+    if app.config.get("DEBUG_TB_ENABLED"):
+        from . import toolbar
+
+        # Before the next line: what Flask is told first about a response, it does last.
+        toolbar.init_app(app)
     app.after_request(_add_security_headers)
     return app
 
