@@ -106,6 +106,22 @@ def test_consecutive_failures_open_it(make_app: MakeApp, server: Server, failing
         redis.ping()
 
 
+def test_a_second_attempt(make_app: MakeApp, server: Server) -> None:
+    """An init_app that fails leaves no breaker behind: the next one may have other limits."""
+
+    class Other:
+        def __init__(self, host: str, port: int, db: int) -> None:
+            self.address = host, port, db
+
+    app = make_app(URL=server.url, CLASS=Other, CIRCUIT_BREAKER={"fail_max": 3})
+    redis = Redis()
+    with pytest.raises(ConfigError, match="REDIS_CIRCUIT_BREAKER need"):
+        redis.init_app(app)
+    app.config.update(REDIS_CLASS=None, REDIS_CIRCUIT_BREAKER={"fail_max": 7})
+    redis.init_app(app)
+    assert circuit(app).fail_max == 7
+
+
 def test_an_answer_starts_the_count_again(make_app: MakeApp, server: Server) -> None:
     """Failures that an answer separates do not open it."""
     app = make_app(URL=server.url, RETRY=0, CIRCUIT_BREAKER=PATIENT)

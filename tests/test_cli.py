@@ -710,7 +710,7 @@ def test_shell(make_app: MakeApp) -> None:
     assert context["redis_cache"] is other
     assert context["jobs"] is later
     assert context["queue"] == "my own"
-    del app.extensions["redis"]
+    app.extensions.clear()
     assert "redis" not in app.make_shell_context()
 
 

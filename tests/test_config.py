@@ -20,6 +20,7 @@ from redis.retry import Retry
 from flask_redis import ConfigError
 from flask_redis import Redis
 
+from .conftest import class_of
 from .conftest import MakeApp
 from .harness.proxy import Proxy
 from .harness.servers import Server
@@ -194,7 +195,7 @@ class Proud:
 def test_class(value: t.Any, make_app: MakeApp) -> None:
     """A custom class, or its path, gets its own parameters and those of its bases."""
     redis: t.Any = Redis(make_app(CLASS=value, FOO="baz", RATIO="0.5", DB="3", DECODE_RESPONSES="on"))
-    assert type(redis.connection) is Custom
+    assert class_of(redis.connection) is Custom
     assert redis.foo == "baz"
     assert redis.ratio == 0.5
     assert redis.connection_pool.connection_kwargs["db"] == 3
@@ -202,8 +203,8 @@ def test_class(value: t.Any, make_app: MakeApp) -> None:
 
 def test_class_by_a_path_of_redis_py(make_app: MakeApp) -> None:
     """The path may be that of redis-py's own class."""
-    assert type(Redis(make_app(CLASS="redis.Redis")).connection) is redis_py.Redis
-    assert type(Redis(make_app(CLASS="redis.StrictRedis")).connection) is redis_py.Redis
+    assert class_of(Redis(make_app(CLASS="redis.Redis")).connection) is redis_py.Redis
+    assert class_of(Redis(make_app(CLASS="redis.StrictRedis")).connection) is redis_py.Redis
 
 
 def test_class_of_another_family(make_app: MakeApp) -> None:
@@ -482,7 +483,7 @@ def test_pybreaker_is_missing(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 
 def test_class_of_the_other_kind(make_app: MakeApp) -> None:
     """A class for asyncio is AsyncRedis's; beside it, Redis has the class of the same package and topology."""
-    assert type(Redis(make_app(CLASS="redis.asyncio.Redis")).connection) is redis_py.Redis
+    assert class_of(Redis(make_app(CLASS="redis.asyncio.Redis")).connection) is redis_py.Redis
     assert (
         repr(Redis(make_app(CLASS="valkey.asyncio.ValkeyCluster"))) == "<Redis REDIS valkey+cluster://localhost:6379>"
     )

@@ -337,7 +337,8 @@ def test_it_stops_with_the_last_client(app: Flask) -> None:
     """A test suite that makes an application for each test does not collect servers."""
     redis = Redis(app)
     server = redis.info("server")["process_id"]
-    del app.extensions["redis"], redis
+    app.extensions.clear()
+    del redis
     gc.collect()
     assert not is_alive(server)
 

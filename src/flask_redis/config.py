@@ -65,6 +65,10 @@ class Settings:
     retry: t.Any = None
     #: ``fail_max`` and ``reset_timeout`` (in seconds) of the circuit breaker, or None for no breaker.
     breaker: cabc.Mapping[str, t.Any] | None = None
+    #: Seconds from which on a command is logged, or None for no limit.
+    slow_command: float | None = None
+    #: Whether responses have a ``Server-Timing`` header.
+    server_timing: bool = False
     #: The configuration key that each value came from, by the rest of the key in lower case: ``"REDIS_URL"`` for what
     #: the URL states, ``"REDIS_PASSWORD_FILE"`` for the content of a file.
     sources: cabc.Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -109,6 +113,8 @@ OWN_KEYS: t.Final = frozenset(
         "sentinel_kwargs",
         "sentinel_service",
         "sentinels",
+        "server_timing",
+        "slow_command",
         "url",
         "url_file",
     }
@@ -118,15 +124,24 @@ OWN_KEYS: t.Final = frozenset(
 WRITTEN_BACK: t.Final = ("host", "port", "username", "password", "db")
 
 
-def load(config: cabc.Mapping[str, t.Any], prefix: str, *, asyncio: bool = False) -> Settings:
+def load(
+    config: cabc.Mapping[str, t.Any],
+    prefix: str,
+    *,
+    asyncio: bool = False,
+    keywords: cabc.Mapping[str, t.Any] | None = None,
+) -> Settings:
     """Read the settings of one connection.
 
     :param config: ``app.config``, or a mapping like it.
     :param prefix: the config prefix, without the underscore that follows it.
     :param asyncio: whether the client is for asyncio.
+    :param keywords: the keyword arguments of a :class:`~flask_redis.FlaskRedis`: what the keys by their names are.
     :raises ConfigError: if a value cannot be used.
     """
     values = _Values(config, prefix)
+    for name, value in (keywords or {}).items():
+        values.put(name, _Value(f"FlaskRedis({name}=…)", value, keyword=True))
     url = _read_url(values)
     client_class = _client_class(values, url, asyncio)
     topology = _topology(values, url, client_class)
@@ -136,15 +151,17 @@ def load(config: cabc.Mapping[str, t.Any], prefix: str, *, asyncio: bool = False
         _lay_over(values, url, client_class, known)
     name, replica = _service(values, url) if topology == "sentinel" else (url.name if url else "", False)
     nodes = _nodes(values, url, topology)
-    sentinel_options = _sentinel_options(values, known)
+    sentinel_options = _sentinel_options(values, known) if topology == "sentinel" else None
     retry = values.take("retry", _retry)
     breaker = values.take("circuit_breaker", _breaker)
+    slow_command = values.take("slow_command", seconds)
+    server_timing = values.take("server_timing", boolean)
     if asyncio and "connection_pool" in values:
         key = values.key("connection_pool")
         raise ConfigError(f"{key} is set; accepted: no pool for AsyncRedis, which has one in each event loop.")
     options = _location(values, topology) | _options(values, known)
     _refuse_what_has_no_effect(values, topology, options, retry, breaker)
-    values.refuse_leftovers_of_the_url(client_class)
+    values.refuse_leftovers(client_class, known)
     values.warn_of_near_misses(known)
     return Settings(
         prefix=prefix,
@@ -158,6 +175,8 @@ def load(config: cabc.Mapping[str, t.Any], prefix: str, *, asyncio: bool = False
         sentinel_options=sentinel_options,
         retry=retry,
         breaker=breaker,
+        slow_command=slow_command,
+        server_timing=bool(server_timing),
         sources=values.sources,
     )
 
@@ -167,11 +186,12 @@ _CONTENT_OF: t.Final = "The content of "
 
 
 class _Value(t.NamedTuple):
-    """A configured value, with the words for where it stands and whether that is the URL."""
+    """A configured value, with the words for where it stands, and whether that is the URL or a keyword argument."""
 
     where: str
     value: t.Any
     in_url: bool = False
+    keyword: bool = False
 
 
 class _Values:
@@ -221,7 +241,7 @@ class _Values:
             return
         if name in self:
             raise ConfigError(f"{self.key(name)} and {self.key(name)}_FILE are both set; accepted: one of them.")
-        where, path, _ = self._values.pop(f"{name}_file")
+        where, path, _, _ = self._values.pop(f"{name}_file")
         try:
             content = Path(path).read_text("utf-8").rstrip("\r\n")
         except (OSError, TypeError, ValueError) as error:
@@ -238,18 +258,19 @@ class _Values:
                 value = self._values.pop(alias)
                 self._values.setdefault(name, value)
 
-    def refuse_leftovers_of_the_url(self, client_class: type[t.Any]) -> None:
-        """Raise ConfigError if the URL states what the client class has no parameter for."""
-        for name, (where, _, in_url) in self._values.items():
-            if in_url:
-                raise ConfigError(f"{where}: {_path(client_class)} takes no {name!r}.")
+    def refuse_leftovers(self, client_class: type[t.Any], known: cabc.Collection[str]) -> None:
+        """Raise ConfigError if the URL or a keyword argument states what the client class has no parameter for."""
+        for name, (where, _, in_url, keyword) in self._values.items():
+            if in_url or keyword:
+                likely = "".join(f" {near!r}?" for near in difflib.get_close_matches(name, known, 1))
+                raise ConfigError(f"{where}: {_path(client_class)} takes no {name!r}.{likely}")
 
     def warn_of_near_misses(self, known: cabc.Iterable[str]) -> None:
         """Warn of a key that is probably a misspelt one. All others are nobody's business."""
         if not self._values:
             return
         names = {*known, *OWN_KEYS, *ALIASES, "host", "retry"}
-        for name, (where, _, _) in self._values.items():
+        for name, (where, _, _, _) in self._values.items():
             # REDIS_LINKS_URL is the key of another prefix.
             if name not in names and not any(name.endswith(f"_{other}") for other in names):
                 for likely in difflib.get_close_matches(name, names, 1, 0.85):
@@ -314,6 +335,12 @@ def _family(client_class: type[t.Any]) -> tuple[str, bool]:
     return "", False
 
 
+def is_client_class(found: type[t.Any]) -> bool:
+    """Whether *found* builds on a package that we know, and is not for asyncio."""
+    package, asyncio = _family(found)
+    return bool(package) and not asyncio
+
+
 def _imported(key: str, path: str) -> type[t.Any]:
     try:
         found = pkgutil.resolve_name(path)
@@ -349,7 +376,12 @@ def _lay_over(values: _Values, url: urls.URL, client_class: type[t.Any], known: 
     key = f"{values.key('url')} {url.shown!r}"
     if "connection_pool" in values:
         raise ConfigError(f"{key} and {values.key('connection_pool')} are both set; accepted: one of them.")
-    accepted = {*known, "db", "retry", *(["role"] if url.scheme.topology == "sentinel" else [])}
+    if urls.may_be_a_service(url) and "sentinels" in values and "sentinel_service" not in values:
+        accepted_url = urls.sentinel_url(url.scheme, url.shown.partition("://")[2])
+        raise ConfigError(f"{key} and {values.key('sentinels')} are both set; accepted: {accepted_url}.")
+    accepted = {*known, "db", "retry"}
+    if url.scheme.topology == "sentinel":
+        accepted |= {"role", *(f"sentinel_{name}" for name in known)}
     for name, value in url.options.items():
         if name not in accepted:
             likely = "".join(f" {near!r}?" for near in difflib.get_close_matches(name, accepted, 1))
@@ -434,7 +466,13 @@ def _sentinel_options(values: _Values, known: cabc.Mapping[str, Parameter]) -> c
         except NotAcceptedError as rejected:
             raise NotAcceptedError(f"a mapping in which each value is right; one of them is to be {rejected}") from None
 
-    return t.cast("dict[str, t.Any] | None", values.take("sentinel_kwargs", convert))
+    found: dict[str, t.Any] = values.take("sentinel_kwargs", convert) or {}
+    # One by one, as flask-redis-sentinel has them.
+    for name in known:
+        if (value := values.take(f"sentinel_{name}", known[name].convert)) is not None:
+            found[name] = value
+            values.sources.setdefault("sentinel_kwargs", values.sources[f"sentinel_{name}"])
+    return found or None
 
 
 def _retry(value: t.Any) -> t.Any:
@@ -484,6 +522,12 @@ def _refuse_what_has_no_effect(
     if options.get("single_connection_client") and (breaker is not None or topology in {"memory", "embedded"}):
         beside = "a circuit breaker" if breaker is not None else f"{topology}://"
         raise ConfigError(f"{values.key('single_connection_client')} is set; accepted beside {beside}: false.")
+    for name in "cache", "cache_config":
+        if options.get(name) and (topology == "sentinel" or options.get("unix_socket_path")):
+            beside = "Sentinel" if topology == "sentinel" else "a Unix socket"
+            raise ConfigError(
+                f"{values.key(name)} is set; accepted beside {beside}: false. redis-py does not cache there."
+            )
 
 
 def _host(value: t.Any) -> str:

@@ -24,6 +24,10 @@ from .resilience import Breaker
 if t.TYPE_CHECKING:
     from flask.sansio.app import App
 
+#: Where the clients of an application are, in its ``extensions``. They are at the public ``"redis"`` too, unless a
+#: FlaskRedis is there.
+PLACE: t.Final = "flask_redis"
+
 _get_current_app: cabc.Callable[[], Flask] = t.cast(t.Any, current_app)._get_current_object
 
 
@@ -40,6 +44,9 @@ class Clients(cabc.Mapping[str, t.Any]):
 
     Those of :class:`~flask_redis.AsyncRedis` are in :attr:`asyncio`, as another such mapping.
     """
+
+    #: The config prefixes whose round trips the responses count.
+    timed: frozenset[str] = frozenset()
 
     def __init__(self, surroundings: topologies.Surroundings) -> None:
         self._surroundings = surroundings
@@ -77,12 +84,25 @@ class Clients(cabc.Mapping[str, t.Any]):
 
         return AsyncClients(self._surroundings)
 
+    @functools.cached_property
+    def others(self) -> weakref.WeakKeyDictionary[Extension, Clients]:
+        """Those of each FlaskRedis: several may be of one prefix, and the application keeps none of them alive."""
+        return weakref.WeakKeyDictionary()
+
     def connections(self) -> dict[str, tuple[Extension, Settings]]:
-        """The extension and settings of each config prefix: :class:`Redis`'s, where :class:`AsyncRedis` has it too."""
+        """The extension and settings of each config prefix.
+
+        Those of :class:`Redis`, where another kind of extension has it too; else those of :class:`AsyncRedis`.
+        """
         own = {settings.prefix: (extension, settings) for extension, settings in self.settings.items()}
-        # Looking at the property would make what is not there.
-        others = vars(self)["asyncio"].connections() if "asyncio" in vars(self) else {}
-        return {**own, **others, **own}
+        # Looking at the properties would make what is not there.
+        asyncio = vars(self)["asyncio"].connections() if "asyncio" in vars(self) else {}
+        others = {
+            settings.prefix: (extension, settings)
+            for extension, clients in list(vars(self).get("others", {}).items())
+            for settings in clients.settings.values()
+        }
+        return own | {prefix: found for prefix, found in (others | asyncio).items() if prefix not in own}
 
     @property
     def breakers(self) -> cabc.Mapping[str, t.Any]:
@@ -95,11 +115,26 @@ class Clients(cabc.Mapping[str, t.Any]):
         :raises ConfigError: if it cannot be built.
         """
         settings = self._load(config, prefix)
-        if settings.breaker is not None and prefix not in self._surroundings.breakers:
-            self._surroundings.breakers[prefix] = Breaker(settings)
-        self._prepare(extension, settings)
-        self.settings[extension] = settings
+        self.install(extension, settings)
         config.update({f"{prefix}_{name}": value for name, value in settings.stated.items()})
+
+    def install(self, extension: Extension, settings: Settings) -> None:
+        """Let *extension* have the client that *settings* describe.
+
+        :raises ConfigError: if it cannot be built.
+        """
+        breakers = self._surroundings.breakers
+        new = settings.breaker is not None and settings.prefix not in breakers
+        if new:
+            breakers[settings.prefix] = Breaker(settings)
+        try:
+            self._prepare(extension, settings)
+        except Exception:
+            if new:
+                # A second attempt may have other limits.
+                del breakers[settings.prefix]
+            raise
+        self.settings[extension] = settings
 
     def _load(self, config: cabc.Mapping[str, t.Any], prefix: str) -> Settings:
         return load(config, prefix)
@@ -151,7 +186,7 @@ class Extension:
     def __init__(self, app: App | None = None, config_prefix: str | None = None) -> None:
         self._prefix = config_prefix
         if app is not None:
-            self.app = _unwrapped(app)
+            self.app = unwrapped(app)
             self.init_app(app)
 
     @property
@@ -171,31 +206,32 @@ class Extension:
         :raises ConfigError: if the configuration cannot be used.
         :raises ValueError: if the prefix is taken on this application, or this object has another one.
         """
-        app = _unwrapped(app)
+        app = unwrapped(app)
         prefix = config_prefix or self.config_prefix
         if self._prefix not in {None, prefix}:
             raise ValueError(
                 f"This {type(self).__name__} has the config prefix {self._prefix!r}, and cannot take {prefix!r} too:"
                 " use an object for each prefix."
             )
-        found = app.extensions.get("redis")
-        if found is None:
-            found = app.extensions["redis"] = Clients(topologies.Surroundings(app.instance_path))
-            cli.register(app)
-        if not isinstance(found, Clients):
-            raise ValueError(f"app.extensions['redis'] is taken by another extension: {type(found)!r}.")
+        public = app.extensions.get("redis")
+        if public is not None and not isinstance(public, (Clients, Extension)):
+            raise ValueError(f"app.extensions['redis'] is taken by another extension: {type(public)!r}.")
+        found = clients_for(app)
+        if public is None:
+            app.extensions["redis"] = found
         clients = self._of_my_kind(found)
         if prefix in clients:
             raise ValueError(f"Already registered config prefix {prefix!r}.")
         clients.add(self, app.config, prefix)
         self._prefix = prefix
+        time_responses(app, clients.settings[self])
 
     def get_app(self) -> Flask:
         """The application whose client is used right now: that of the application context, else the constructor's.
 
         :raises RuntimeError: if there is none.
         """
-        app = _get_current_app() if has_app_context() else _quart_app() or self.app
+        app = current() or self.app
         if app is not None:
             return app
         raise NotBoundError(
@@ -208,11 +244,16 @@ class Extension:
         return clients
 
     def _client(self) -> t.Any:
-        return self._clients().client(self)
+        return self._clients().client(self._key)
+
+    @property
+    def _key(self) -> Extension:
+        """What stands for this object in its :class:`Clients`."""
+        return self
 
     def _clients(self) -> Clients:
         app = self.get_app()
-        found = app.extensions.get("redis")
+        found = app.extensions.get(PLACE)
         if isinstance(found, Clients) and self in self._of_my_kind(found).settings:
             return self._of_my_kind(found)
         raise NotBoundError(
@@ -222,10 +263,13 @@ class Extension:
 
     def __repr__(self) -> str:
         try:
-            url = self._of_my_kind(self.get_app().extensions["redis"]).settings[self].url
-        except (AttributeError, KeyError):
+            url = self._url()
+        except NotBoundError:
             url = "unbound"
         return f"<{type(self).__name__} {self.config_prefix} {url}>"
+
+    def _url(self) -> str:
+        return self._clients().settings[self._key].url
 
     if not t.TYPE_CHECKING:
         # What a type checker sees is the client class, which the subclasses have as a base there.
@@ -237,6 +281,41 @@ class Extension:
             return _forwarder(name, value).__get__(self) if inspect.isroutine(value) else value
 
 
+def clients_for(app: Flask) -> Clients:
+    """The clients of *app*: none at first, and with them come the commands."""
+    found: Clients | None = app.extensions.get(PLACE)
+    if found is None:
+        found = app.extensions[PLACE] = Clients(topologies.Surroundings(app.instance_path, warn=_warner(app)))
+        cli.register(app)
+    return found
+
+
+def time_responses(app: Flask, settings: Settings) -> None:
+    """Let the responses of *app* have the metric of a connection that is configured so."""
+    clients = clients_for(app)
+    if settings.server_timing and settings.prefix not in clients.timed:
+        from .server_timing import add_server_timing
+
+        add_server_timing(app, settings.prefix)
+        clients.timed |= {settings.prefix}
+
+
+def _warner(app: Flask) -> cabc.Callable[..., None]:
+    """What logs a warning on the logger of *app*, and does not keep it alive."""
+    reference = weakref.ref(app)
+
+    def warn(*args: t.Any) -> None:
+        if found := reference():
+            found.logger.warning(*args)
+
+    return warn
+
+
+def current() -> Flask | None:
+    """The application of the active context."""
+    return _get_current_app() if has_app_context() else _quart_app()
+
+
 def _quart_app() -> Flask | None:
     """The application of an active context of Quart's."""
     quart: t.Any = sys.modules.get("quart")
@@ -245,7 +324,7 @@ def _quart_app() -> Flask | None:
     return None
 
 
-def _unwrapped(app: t.Any) -> Flask:
+def unwrapped(app: t.Any) -> Flask:
     """*app* itself, where it is the ``current_app`` proxy."""
     app = getattr(app, "_get_current_object", lambda: app)()
     if not hasattr(app, "extensions"):
@@ -307,13 +386,13 @@ class Redis(Extension, _RedisClient):
 
     def close(self) -> None:
         """Close the connections of the client that is used right now. The next command opens new ones."""
-        self._clients().close(self)
+        self._clients().close(self._key)
 
     def _client(self) -> t.Any:
         # On the way of every command: a call less is a tenth of what the extension costs.
         app: t.Any = _get_current_app() if has_app_context() else _quart_app() or self.app
         try:
-            return app.extensions["redis"].built[self]
+            return app.extensions[PLACE].built[self]
         except (AttributeError, KeyError):
             return super()._client()
 

@@ -223,7 +223,7 @@ def cert_reqs(value: t.Any) -> str | ssl.VerifyMode:
     word = value.lower().removeprefix("cert_") if isinstance(value, str) else None
     if word not in {"none", "optional", "required"}:
         raise NotAcceptedError("none, optional or required")
-    return t.cast(str, word)
+    return word
 
 
 def tls_version(value: t.Any) -> ssl.TLSVersion:

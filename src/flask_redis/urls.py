@@ -9,6 +9,7 @@ import urllib.parse
 
 from .parameters import CONVERTERS
 from .parameters import NotAcceptedError
+from .parameters import TRUE
 
 #: Names of configuration keys and URL options whose values are not shown.
 SECRET: t.Final = re.compile(r"password|passwd|secret|token|credential", re.IGNORECASE)
@@ -84,6 +85,7 @@ def read(url: str) -> URL:
     """
     name, separator, _ = url.partition("://")
     scheme = SCHEMES.get(name.lower())
+    _refuse_celery(url)
     if not separator or scheme is None:
         raise NotAcceptedError("a URL that begins with one of " + ", ".join(f"{known}://" for known in SCHEMES))
     if "#" in url:
@@ -102,6 +104,8 @@ def read(url: str) -> URL:
     if scheme.unix and "virtual_host" in given:
         # Celery's spelling.
         given.setdefault("db", given.pop("virtual_host"))
+    if scheme.topology == "sentinel":
+        _read_flask_redis_sentinel(given)
     found = URL(scheme, mask(url), {}, given)
     userinfo, _, address = parts.netloc.rpartition("@")
     path = urllib.parse.unquote(parts.path)
@@ -115,8 +119,11 @@ def read(url: str) -> URL:
         found = found._replace(nodes=split_addresses(address) if address else ())
     else:
         stated["host"], stated["port"] = _split_address(address)
+        if "is_master" in given:
+            raise NotAcceptedError(sentinel_url(scheme, mask(url).partition("://")[2], given["is_master"]))
     if scheme.topology == "sentinel":
         stated["sentinel_service"], _, path = path.strip("/").partition("/")
+        stated["sentinel_service"] = given.pop("service", None) or stated["sentinel_service"]
     if "db" not in given:
         stated["db"] = _database(path.strip("/"))
     username, _, password = userinfo.partition(":")
@@ -124,6 +131,49 @@ def read(url: str) -> URL:
     stated["password"] = urllib.parse.unquote(password)
     stated["ssl"] = scheme.tls or None
     return found._replace(stated={name: value for name, value in stated.items() if value not in {None, ""}})
+
+
+def _refuse_celery(url: str) -> None:
+    """Refuse several URLs in one, and say what Celery's URL of sentinels is here."""
+    first, *others = re.split(r";(?=[a-z+-]+://)", url, flags=re.IGNORECASE)
+    if re.match(r"(?:redis-)?sentinel://", first, re.IGNORECASE):
+        rests = [each.partition("://")[2].rpartition("@") for each in (first, *others)]
+        addresses = [re.fullmatch(r"([\w.-]+|\[[\w:.]+\])(:\d+)?/*(\d*)/*", address) for *_, address in rests]
+        hosts = ",".join(match[1] + (match[2] or "") for match in addresses if match)
+        # Where one of them is odd, it may be a part of a password.
+        hosts = hosts if all(addresses) else "host:26379,host:26379"
+        databases = [match[3] for match in addresses if match and match[3]]
+        userinfo = ":***@" if any(at for _, at, _ in rests) else ""
+        raise NotAcceptedError(
+            f"redis+sentinel://{userinfo}{hosts}/service/{(databases or ['0'])[-1]}, where the service is what Celery"
+            " calls master_name"
+        )
+    if others:
+        raise NotAcceptedError(f"one URL, such as {mask(first)}; several servers are a Sentinel or a cluster")
+
+
+def _read_flask_redis_sentinel(options: dict[str, str]) -> None:
+    """Let flask-redis-sentinel's words in *options* stand for ours."""
+    kind = options.pop("client_type", "slave" if options.pop("slave", "").lower() in TRUE else None)
+    if kind is not None:
+        options.setdefault("role", "replica" if kind == "slave" else kind)
+
+
+def sentinel_url(scheme: Scheme, rest: str, is_master: str = "1") -> str:
+    """What a URL is here that names the service in the place of the host, as django-redis does.
+
+    :param rest: what follows the slashes, the password masked.
+    """
+    userinfo, at, address = rest.partition("?")[0].rpartition("@")
+    role = "" if is_master.lower() in TRUE else "?role=replica"
+    tls = "s" if scheme.tls else ""
+    service = re.sub(r":\d*(?=/|$)", "", address).rstrip("/")
+    return f"{scheme.package}{tls}+sentinel://{userinfo}{at}host:26379,host:26379/{service}{role}"
+
+
+def may_be_a_service(url: URL) -> bool:
+    """Whether the host in *url* may be the name of a Sentinel service, as in django-redis."""
+    return url.scheme.topology == "standalone" and "host" in url.stated and "port" not in url.stated
 
 
 def _socket(address: str, path: str) -> str:
