@@ -4,17 +4,21 @@ PYTHON ?= python3
 PORT ?= 5000
 # More arguments for pytest in "make test".
 ARGS ?=
+# For "make bench": some of command forwarding init_app importing pages asyncio_pages outage profile.
+PARTS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test check format clean
+.PHONY: help demo test check format docs bench clean
 
 help:
 	@echo "make demo     the Comments app at http://127.0.0.1:5000, on a server of its own"
 	@echo "make test     the whole test suite, with the coverage of its branches"
 	@echo "make check    formatting, lint and types"
 	@echo "make format   put the formatting right"
+	@echo "make docs     the documentation, in build/docs"
+	@echo "make bench    what the extension costs beside its peers: docs/performance.md, in about 15 minutes"
 	@echo "make clean    remove .venv and everything else that the others made"
 	@echo
 	@echo "make demo PORT=5001 takes another port, PYTHON=python3.13 before the first run another Python."
@@ -43,6 +47,15 @@ format: .venv/.installed-check
 	$(BIN)/python -m ruff check --fix --exit-zero --silent
 	$(BIN)/python -m ruff format
 
+# -W: a warning, such as a link that leads nowhere, is an error.
+docs: .venv/.installed-docs
+	$(BIN)/python -m sphinx -W --keep-going --quiet --doctree-dir build/doctrees docs build/docs
+	@echo "The documentation: build/docs/index.html"
+
+# Quiet other programs first: each figure is a time.
+bench: .venv/.installed-bench
+	@$(BIN)/python -m benchmarks $(PARTS)
+
 clean:
 	rm -rf .venv .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -61,6 +74,14 @@ clean:
 
 .venv/.installed-test: .venv/.created pyproject.toml
 	@$(PIP) --editable . --group test
+	@touch $@
+
+.venv/.installed-docs: .venv/.created pyproject.toml
+	@$(PIP) --editable . --group docs
+	@touch $@
+
+.venv/.installed-bench: .venv/.created pyproject.toml
+	@$(PIP) --editable . --group bench
 	@touch $@
 
 .venv/.installed-check: .venv/.created pyproject.toml
