@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 PORT ?= 5000
-# More arguments for pytest in "make test".
+# How many tests run at the same time, and more arguments for pytest.
+WORKERS ?= auto
 ARGS ?=
 # For "make bench": some of command forwarding init_app importing pages asyncio_pages outage profile.
 PARTS ?=
@@ -29,7 +30,7 @@ demo: .venv/.installed-demo
 
 test: .venv/.installed-test
 	@$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	$(BIN)/python -m coverage run -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile $(ARGS)
 	@$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 

@@ -35,20 +35,33 @@ TOPOLOGIES: t.Final = [
 
 
 class Report(t.Protocol):
-    """Prints a figure that a test has measured, and keeps it in the report of the tests."""
+    """Notes a figure that a test has measured. All of them are printed at the end."""
 
     def __call__(self, name: str, value: float, unit: str = "s") -> None: ...
 
 
 @pytest.fixture
 def report(record_property: cabc.Callable[[str, object], None]) -> Report:
-    """Print a figure: pytest -s shows it."""
+    """Note a figure."""
 
     def report(name: str, value: float, unit: str = "s") -> None:
-        print(f"{name}: {value:.3g} {unit}")  # noqa: T201
         record_property(name, f"{value:.3g} {unit}")
 
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures."""
+    figures = [
+        f"{name}: {figure}"
+        for reports in terminalreporter.stats.values()
+        for test in reports
+        if isinstance(test, pytest.TestReport) and test.when == "call"
+        for name, figure in test.user_properties
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write_line("\n".join(figures))
 
 
 @pytest.fixture
