@@ -6,12 +6,14 @@ import gc
 import json
 import ssl
 import typing as t
+import unittest.mock
 import weakref
 from pathlib import Path
 
 import fakeredis
 import pytest
 import redis as redis_py
+import redis.asyncio as redis_asyncio
 from typing_extensions import assert_type
 
 import flask_redis.client
@@ -24,6 +26,7 @@ from flask_redis import Redis
 from .conftest import MakeApp
 from .harness.processes import run_python
 from .harness.servers import Server
+from .harness.waiting import wait_until
 
 #: What tests/flask_redis_app.py prints with flask-redis 0.4.0 itself, with Flask 3.1 and redis-py 8.1.
 WITH_FLASK_REDIS = {
@@ -296,5 +299,54 @@ def test_close(make_app: MakeApp, server: Server) -> None:
         client.ping()
         assert len(observer.client_list()) == before + 1
         client.close()
-        assert len(observer.client_list()) == before
+        wait_until(lambda: len(observer.client_list()) == before)
         assert client.ping()
+
+
+RETRIES: t.Final = [
+    ({}, ""),
+    ({"retry_on_timeout": True}, ""),
+    ({}, "?retry_on_timeout=yes"),
+    ({"retry_on_error": [redis_py.ConnectionError]}, ""),
+]
+
+
+@pytest.mark.parametrize(("kwargs", "query"), RETRIES)
+def test_retries(kwargs: dict[str, t.Any], query: str, make_app: MakeApp) -> None:
+    """A command that fails is tried again as often as with from_url(), unless one says otherwise."""
+    url = f"redis://localhost:1{query}"
+
+    def retries(client: redis_py.Redis) -> int:
+        return int(t.cast(t.Any, client.connection_pool.make_connection()).retry._retries)
+
+    app = make_app(URL=url)
+    assert retries(FlaskRedis(app, **kwargs)) == retries(redis_py.Redis.from_url(url, **kwargs))
+    assert retries(FlaskRedis(app, **kwargs, retry=2)) == 2
+
+
+def test_a_client_in_its_place(make_app: MakeApp) -> None:
+    """What an application or a test puts in the place of the client is used, until that is taken away."""
+    client = FlaskRedis()
+    client._redis_client = fakeredis.FakeRedis()
+    assert client.set("key", "value")
+    assert client._redis_client.get("key") == b"value"
+    client.init_app(make_app(URL="memory://"))
+    assert client.get("key") is None
+    with unittest.mock.patch.object(client, "_redis_client", fakeredis.FakeRedis()):
+        client.set("key", "other")
+    assert client.get("key") is None
+
+
+def test_the_application_of_the_constructor(make_app: MakeApp) -> None:
+    """It is known outside of a context, as with Redis."""
+    app = make_app(URL="memory://")
+    client = FlaskRedis(app)
+    assert (client.app, client.get_app()) == (app, app)
+
+
+def test_a_provider_for_asyncio(make_app: MakeApp) -> None:
+    """A provider for asyncio makes its client; the commands and the health check, which have no loop, do not ask it."""
+    app = make_app(URL="redis://localhost:1")
+    client = FlaskRedis.from_custom_provider(redis_asyncio.Redis, app)
+    assert isinstance(client.connection, redis_asyncio.Redis)
+    assert health.check(app) == []

@@ -343,6 +343,8 @@ BAD_URLS = {
     "embedded://a%2Fb": "letters, digits",
     "embedded://name/../..": "number of a database",
     "embedded:///etc/0": "number of a database",
+    "redis://host/0?password=heim@x": r"'redis://host/0\?password=\*\*\*'.*'@' before the host alone",
+    "rediss://%2Frun%2Fredis.sock": "asks for TLS; accepted beside a Unix socket: none",
     "redis+sentinel://host": "lacks the sentinel service",
     "redis+sentinel:///service": "lacks the sentinels",
     "redis+sentinel://,host/service": "separated by commas",

@@ -21,6 +21,7 @@ import pytest
 import redis as redis_py
 from flask import Flask
 
+from flask_redis import extension as extension_module
 from flask_redis import Redis
 
 from .conftest import MakeApp
@@ -492,3 +493,23 @@ def test_client_list_shows_who_drives(app: Flask, server: Server) -> None:
     with server.client() as client:
         names = [entry.get("lib-name", "") for entry in client.client_list()]
     assert "redis-py(flask-and-redis_v2.0.0)" in names
+
+
+def test_from_url(app: Flask, server: Server) -> None:
+    """redis-py's from_url() makes a client of its own where there is one, and is no method of the class."""
+    redis = Redis(app)
+    assert redis.from_url(f"redis://{server.host}:{server.port}/3").connection_pool.connection_kwargs["db"] == 3
+    with pytest.raises(AttributeError, match="from_url"):
+        Redis.from_url("redis://localhost")
+
+
+def test_the_app_context_by_public_names(make_app: MakeApp, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Flask renames its context variable, commands still find the client of the current application."""
+    one, other = make_app(URL=f"{server.url}?client_name=one"), make_app(URL=f"{server.url}?client_name=other")
+    redis = Redis(one)
+    redis.init_app(other)
+    for context in (extension_module._context, extension_module._ByPublicNames):
+        monkeypatch.setattr(extension_module, "_context", context)
+        assert redis.client_getname() == "one"
+        with other.app_context():
+            assert redis.client_getname() == "other"

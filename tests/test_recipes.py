@@ -454,9 +454,10 @@ def test_json_documents(recipe: Recipe, server: Server) -> None:
     """What was saved comes back, and expires."""
     module = recipe("json_documents")
     client = module.create_app().test_client()
-    document = {"items": [1, 2.5, None], "title": "Größe"}
-    client.put("/documents/one", json=document)
-    assert client.get("/documents/one").json == document
+    for document in ({}, 0, "<script>alert(1)</script>", {"items": [1, 2.5, None], "title": "Größe"}):
+        client.put("/documents/one", json=document)
+        answer = client.get("/documents/one")
+        assert (answer.json, answer.mimetype) == (document, "application/json")
     assert client.get("/documents/two").status_code == 404
     assert 0 < server.client().ttl("document:one") <= 24 * 60 * 60
 

@@ -6,12 +6,16 @@ import asyncio
 import collections.abc as cabc
 import concurrent.futures
 import contextvars
+import functools
 import gc
 import importlib.util
 import inspect
 import logging
 import re
+import statistics
 import textwrap
+import time
+import timeit
 import typing as t
 import weakref
 from pathlib import Path
@@ -19,19 +23,25 @@ from pathlib import Path
 import flask
 import pytest
 import redis as redis_py
+import redis.asyncio as redis_asyncio
 from flask import Flask
 from quart import Quart
 from quart import websocket
+from redis.client import Pipeline
 
 from flask_redis import AsyncRedis
 from flask_redis import ConfigError
+from flask_redis import recording as recording_module
 from flask_redis import Redis
 from flask_redis.recording import Command
 from flask_redis.recording import Part
 from flask_redis.recording import record_commands
+from flask_redis.recording import Recording
 
 from .conftest import MakeApp
+from .conftest import Report
 from .conftest import TOPOLOGIES
+from .harness.cluster import ClusterGroup
 from .harness.processes import run_python
 from .harness.proxy import Proxy
 from .harness.servers import Server
@@ -257,6 +267,82 @@ def test_a_class_of_the_users_own(make_app: MakeApp, server: Server) -> None:
     assert type(other) is Other
 
 
+def test_pipelines_of_the_users_own(make_app: MakeApp, server: Server) -> None:
+    """What a pipeline of another kind returns is left as it is."""
+
+    class Odd(Pipeline):
+        def execute(self, raise_on_error: bool = True) -> t.Any:
+            return iter(super().execute(raise_on_error))
+
+    class Wrapper:
+        __slots__ = ()
+
+    class Custom(redis_py.Redis):
+        def pipeline(self, transaction: t.Any = True, shard_hint: t.Any = None) -> t.Any:
+            if transaction == "wrapper":
+                return Wrapper()
+            return Odd(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+    redis: t.Any = Redis(make_app(URL=server.url, CLASS=Custom, DECODE_RESPONSES=True))
+    with record_commands() as commands:
+        assert list(redis.pipeline().set("key", "value").get("key").execute()) == [True, "value"]
+    assert shown(commands) == ["PIPELINE SET key value | GET key"]
+    assert isinstance(redis.pipeline("wrapper"), Wrapper)
+
+
+def test_a_class_for_asyncio_without_coroutine_functions(make_app: MakeApp, cluster_group: ClusterGroup) -> None:
+    """A configured class may wrap execute_command() without being a coroutine function itself."""
+
+    class Custom(redis_asyncio.RedisCluster):
+        def execute_command(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            return super().execute_command(*args, **kwargs)
+
+    redis = AsyncRedis(make_app(URL=cluster_group.url, CLASS=Custom))
+
+    async def work() -> None:
+        await redis.set("key", "value")
+
+    with record_commands() as commands:
+        asyncio.run(work())
+    assert shown(commands) == ["SET key value"]
+
+
+def test_redirections(make_app: MakeApp, cluster_group: ClusterGroup) -> None:
+    """A command that another node of a cluster has to answer is one entry, in a pipeline too."""
+    app = make_app(URL=cluster_group.url)
+    redis, async_redis = Redis(app), AsyncRedis(app)
+
+    async def work() -> None:
+        async_cluster: t.Any = async_redis.connection
+        await async_redis.get("key")
+        for number in range(2):
+            async_cluster.nodes_manager.slots_cache = wrong(async_cluster.nodes_manager.slots_cache)
+            if number:
+                async with async_redis.pipeline() as pipe:
+                    pipe.get("key")
+                    pipe.get("key")
+                    await pipe.execute()
+            else:
+                await async_redis.get("other")
+
+    def wrong(slots: dict[int, t.Any]) -> dict[int, t.Any]:
+        """Slots, each with the node of another one."""
+        nodes = {id(found): found for found in slots.values()}
+        others = dict(zip(nodes, [*nodes.values()][1:] + [*nodes.values()][:1], strict=True))
+        return {slot: others[id(found)] for slot, found in slots.items()}
+
+    cluster: t.Any = redis.connection
+    redis.get("key")
+    with record_commands() as commands:
+        cluster.nodes_manager.slots_cache = wrong(cluster.nodes_manager.slots_cache)
+        redis.get("other")
+        cluster.nodes_manager.slots_cache = wrong(cluster.nodes_manager.slots_cache)
+        piped(redis).get("key").get("key").execute()
+        asyncio.run(work())
+    expected = ["GET other", "PIPELINE GET key | GET key"]
+    assert shown(commands) == [*expected, "GET key", *expected]
+
+
 def test_pub_sub(app: Flask) -> None:
     """A message that is published is recorded; to subscribe and to wait for messages is not."""
     redis = Redis(app)
@@ -333,6 +419,46 @@ def test_recordings_at_the_same_time(app: Flask) -> None:
     with concurrent.futures.ThreadPoolExecutor(4) as executor:
         for number, found in enumerate(executor.map(work, range(4))):
             assert found == [f"GET {number}"] * 50
+
+
+def test_one_recording_of_several_threads(app: Flask) -> None:
+    """A recording takes what several threads do at the same time, and loses nothing."""
+    redis = Redis(app)
+
+    def work() -> None:
+        for number in range(200):
+            redis.get(f"key:{number}")
+            redis.set(f"key:{number}", number)
+
+    async def main() -> None:
+        await asyncio.gather(*(asyncio.to_thread(work) for _ in range(4)))
+
+    with record_commands() as commands:
+        asyncio.run(main())
+    assert len(commands) == 1600
+
+
+def test_tasks_that_outlive_the_block(app: Flask) -> None:
+    """A recording ends with its block, though a task that was started in it goes on."""
+    redis = AsyncRedis(app)
+
+    async def main() -> list[Command]:
+        asked, ended = asyncio.Event(), asyncio.Event()
+
+        async def task() -> None:
+            await redis.get("within")
+            asked.set()
+            await ended.wait()
+            await redis.get("after")
+
+        with record_commands() as commands:
+            running = asyncio.create_task(task())
+            await asked.wait()
+        ended.set()
+        await running
+        return commands
+
+    assert shown(asyncio.run(main())) == ["GET within"]
 
 
 # How a command is shown
@@ -458,9 +584,19 @@ def test_the_line_of_an_application_that_is_a_package(app: Flask, tmp_path: Path
 # Repeated reads
 
 
+def test_secrets_in_the_errors_of_a_server(app: Flask) -> None:
+    """What redis-py repeats of a command in an error's message is not shown where it may be a secret."""
+    redis = Redis(app)
+    with record_commands() as commands, pytest.raises(redis_py.ResponseError, match="CONFIG SET nope s3cret"):
+        piped(redis).execute_command("CONFIG SET", "nope", "s3cret").execute()
+    assert commands[0].error == "ResponseError"
+
+
 @pytest.mark.parametrize(
     ("work", "expected"),
     [
+        ("get a, flushdb, get a", "    "),
+        ("zscore a m, zrevrank a m, zscore a m", "    R"),
         ("get a, get a, get a", "  R R"),
         ("get a, get b, hgetall a", "     "),
         ("get a, set a 1, get a, get a", "      R"),
@@ -535,6 +671,82 @@ def test_nothing_is_in_the_way_before_the_first_recording(server: Server) -> Non
         assert not asyncio.run(in_a_loop())
     """
     run_python(textwrap.dedent(code), server.url)
+
+
+def test_the_price_after_the_first_recording(make_app: MakeApp, server: Server, report: Report) -> None:
+    """Then it takes next to nothing more."""
+    with record_commands():
+        pass
+    ours = Redis(make_app(URL=server.unix_url)).connection
+    plain = redis_py.Redis.from_url(server.unix_url)
+    ratios: list[float] = []
+    for number in range(40):
+        clients = [ours, plain][:: 1 if number % 2 else -1]
+        times = {client: timeit.timeit(functools.partial(client.get, "key"), number=50) for client in clients}
+        ratios.append(times[ours] / times[plain])
+    plain.close()
+    report("a GET that can be recorded, to redis-py's own", statistics.median(ratios), "times")
+    assert statistics.median(ratios) < 1.1
+
+
+@pytest.mark.parametrize("topology", ["standalone", "cluster"])
+def test_what_is_older_than_the_first_recording(topology: str, server: Server, request: pytest.FixtureRequest) -> None:
+    """What was taken from the client before anything was recorded is recorded: pipelines, modules."""
+    code = """
+        import sys
+        from flask import Flask
+        from flask_redis import Redis
+        from flask_redis.recording import record_commands
+
+        app = Flask("app")
+        app.config["REDIS_URL"] = sys.argv[1]
+        redis = Redis(app)
+        pipe, json = redis.pipeline(), redis.json()
+        pipe.get("key")
+        with record_commands() as commands:
+            pipe.execute()
+            for command in (lambda: json.get("key"), lambda: json.pipeline().get("key").execute()):
+                try:
+                    command()
+                except Exception as error:
+                    assert "command" in str(error), error
+        assert [str(command) for command in commands if command.name != "COMMAND"] == [
+            "PIPELINE GET key", "JSON.GET key .", "PIPELINE JSON.GET key ."
+        ], commands
+    """
+    url = server.url if topology == "standalone" else request.getfixturevalue("cluster_group").url
+    run_python(textwrap.dedent(code), url)
+
+
+def test_many_commands(app: Flask) -> None:
+    """A recording takes no longer for a command because it has many already."""
+    redis = Redis(app)
+    with record_commands() as commands:
+        for number in range(2000):
+            redis.get(f"read:{number}")
+        pipe = redis.pipeline()
+        for number in range(4000):
+            pipe.set(f"key:{number}", number)
+        started = time.monotonic()
+        pipe.execute()
+        # A second for each thousand, were every read looked at for each write.
+        assert time.monotonic() - started < 2
+    assert len(commands) == 2001
+
+
+def test_large_values(app: Flask) -> None:
+    """Of a large value no more is looked at than is shown."""
+    redis = Redis(app)
+    redis.get("key")
+    value = bytes(range(256)) * 16384
+    started = time.monotonic()
+    redis.set("key", value)
+    plain = time.monotonic() - started
+    with record_commands() as commands:
+        redis.set("key", value)
+    assert commands[0].duration < 10 * plain + 0.1
+    assert commands[0].args[1].startswith("\x00\x01")
+    assert len(commands[0].args[1]) == 60
 
 
 def test_classes_go_with_their_applications(make_app: MakeApp, server: Server) -> None:
@@ -697,6 +909,41 @@ def test_server_timing_in_quart(server: Server) -> None:
         return (await client.get("/")).headers["Server-Timing"]
 
     assert timings(asyncio.run(work())) == [("redis", "1 round trip")]
+
+
+def test_server_timing_of_a_stream(server: Server) -> None:
+    """What a stream asks after the headers are sent is nobody's to tell, and is not kept."""
+    app = Quart("app")
+    app.config.update(REDIS_URL=server.url, REDIS_SERVER_TIMING=True)
+    redis = AsyncRedis(app)
+    recordings: list[Recording] = []
+
+    @app.get("/")
+    async def index() -> t.Any:
+        async def events() -> t.Any:
+            recordings.extend(recording_module._recordings.get())
+            for _ in range(5):
+                yield str(await redis.incr("events"))
+
+        await redis.get("key")
+        return events()
+
+    async def work() -> t.Any:
+        answer = await app.test_client().get("/")
+        return answer.headers["Server-Timing"], await answer.get_data(as_text=True)
+
+    header, body = asyncio.run(work())
+    assert (timings(header), body) == ([("redis", "1 round trip")], "12345")
+    assert [shown(recording.commands) for recording in recordings] == [["GET key"]]
+
+
+@pytest.mark.parametrize(("prefix", "name"), [("MY CACHE", "my_cache"), ("КЭШ", "___"), ('A"B;\r\nC', "a_b___c")])
+def test_server_timing_of_an_odd_prefix(prefix: str, name: str) -> None:
+    """The name of a metric is a token, whatever the config prefix is."""
+    app = Flask("app")
+    app.config.update({f"{prefix}_URL": "memory://", f"{prefix}_SERVER_TIMING": True})
+    Redis(app, prefix)
+    assert timings(app.test_client().get("/").headers["Server-Timing"]) == [(name, "0 round trips")]
 
 
 def test_no_server_timing_by_default(app: Flask) -> None:

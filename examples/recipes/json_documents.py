@@ -12,6 +12,7 @@ import typing as t
 from flask import abort
 from flask import Flask
 from flask import json
+from flask import jsonify
 from flask import request
 
 from flask_redis import Redis
@@ -43,6 +44,7 @@ def create_app() -> Flask:
 
     @app.get("/documents/<name>")
     def get(name: str) -> t.Any:
-        return load(f"document:{name}") or abort(404)
+        document = load(f"document:{name}")
+        return abort(404) if document is None else jsonify(document)
 
     return app

@@ -1,4 +1,4 @@
-"""Work that no crash loses: a stream, and a command that consumes it.
+"""Work that outlives a consumer's crash: a stream, and a command that consumes it.
 
 pip install 'Flask-And-Redis[embedded]'
 flask --app examples/recipes/streams run

@@ -37,12 +37,10 @@ def cluster_class(settings: Settings, breaker: Breaker | None) -> type[t.Any]:
             raise
 
     sends = breaker.message_to_a_cluster if breaker else contextlib.nullcontext
-    return _subclass(settings.client_class, asks, sends)
+    return _subclass(settings.client_class, settings.asyncio, asks, sends)
 
 
-def _subclass(base: type[t.Any], asks: _Context, sends: _Context) -> type[t.Any]:
-    asyncio = inspect.iscoroutinefunction(base.execute_command)
-
+def _subclass(base: type[t.Any], asyncio: bool, asks: _Context, sends: _Context) -> type[t.Any]:
     @functools.cache
     def guarded(target: type[t.Any], context: _Context, *names: str) -> type[t.Any]:
         methods = {name: _inside(context, target, name) for name in names}
@@ -50,7 +48,7 @@ def _subclass(base: type[t.Any], asks: _Context, sends: _Context) -> type[t.Any]
         return type(target.__name__, (target,), {"__slots__": (), "__module__": target.__module__, **methods})
 
     class Cluster(base):  # type: ignore[misc]
-        execute_command = _inside(asks, base, "execute_command")
+        execute_command = _inside(asks, base, "execute_command", asyncio)
 
         def __init__(self, **kwargs: t.Any) -> None:
             # That of a client for asyncio asks no server.
@@ -79,7 +77,7 @@ def _subclass(base: type[t.Any], asks: _Context, sends: _Context) -> type[t.Any]
 
     subclass = Cluster if asyncio else ThreadedCluster
     # For errors, logs and representations it is the class that was configured.
-    subclass.__module__, subclass.__qualname__ = base.__module__, base.__qualname__
+    subclass.__module__, subclass.__name__, subclass.__qualname__ = base.__module__, base.__name__, base.__qualname__
     return subclass
 
 
@@ -97,8 +95,11 @@ def no_node(package: str, error: Exception) -> Exception | None:
     return None
 
 
-def _inside(context: _Context, base: type[t.Any], name: str) -> cabc.Callable[..., t.Any]:
-    """The method *name* of *base*, with a context around each call."""
+def _inside(context: _Context, base: type[t.Any], name: str, asyncio: bool = False) -> cabc.Callable[..., t.Any]:
+    """The method *name* of *base*, with a context around each call.
+
+    :param asyncio: whether what it returns is awaited, though it is no coroutine function.
+    """
     function = getattr(base, name)
 
     # Looked up at each call: what traces commands may replace it later.
@@ -112,7 +113,7 @@ def _inside(context: _Context, base: type[t.Any], name: str) -> cabc.Callable[..
         with context():
             return await getattr(base, name)(*args, **kwargs)
 
-    return call_async if inspect.iscoroutinefunction(function) else call
+    return call_async if asyncio or inspect.iscoroutinefunction(function) else call
 
 
 def _improve(manager: t.Any, startup_nodes: cabc.Iterable[t.Any], asyncio: bool) -> None:

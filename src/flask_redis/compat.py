@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc as cabc
+import dataclasses
 import typing as t
 
 import redis
@@ -50,6 +51,8 @@ class FlaskRedis(Redis):
     """
 
     _latest: Clients | None = None
+    #: What the application has put in the place of its client.
+    _replacement: t.Any = None
 
     def __init__(
         self, app: App | None = None, strict: bool = True, config_prefix: str = "REDIS", **kwargs: t.Any
@@ -103,13 +106,22 @@ class FlaskRedis(Redis):
         url = app.config.get(f"{self.config_prefix}_URL") or DEFAULT_URL
         if self.provider_class is redis.Redis and not _is_for_connections(self.provider_kwargs):
             config = {f"{self.config_prefix}_URL": url}
-            own.install(self._key, load(config, self.config_prefix, keywords=_converted(self.provider_kwargs)))
+            settings = load(config, self.config_prefix, keywords=_converted(self.provider_kwargs))
+            if settings.topology == "standalone":
+                # As redis-py's from_url(), whose clients try less often than those of the constructor.
+                options = dict(settings.options)
+                # The constructor warns of it: it is one retry.
+                again = options.pop("retry_on_timeout", False) or options.get("retry_on_error")
+                retry = int(bool(again)) if settings.retry is None else settings.retry
+                settings = dataclasses.replace(settings, options=options, retry=retry)
+            own.install(self._key, settings)
             time_responses(app, own.settings[self._key])
         else:
             client = own.built[self._key] = self.provider_class.from_url(url, **self.provider_kwargs)
-            if (settings := _settings(client, self.config_prefix)) is not None:
-                own.settings[self._key] = settings
+            if (known := _settings(client, self.config_prefix)) is not None:
+                own.settings[self._key] = known
         shared.others[self] = self._latest = own
+        self._replacement = None
         app.extensions[place] = self
 
     @property
@@ -120,11 +132,19 @@ class FlaskRedis(Redis):
 
     @property
     def _redis_client(self) -> t.Any:
-        # A private name of flask-redis's that many applications use: for Flask-Session, say.
-        return None if self._latest is None else self._client()
+        # A private name of flask-redis's that many applications use: for Flask-Session, say, or to put a fake there.
+        return None if self._latest is None and self._replacement is None else self._client()
+
+    @_redis_client.setter
+    def _redis_client(self, client: t.Any) -> None:
+        self._replacement = client
+
+    @_redis_client.deleter
+    def _redis_client(self) -> None:
+        self._replacement = None
 
     def _client(self) -> t.Any:
-        return Extension._client(self)
+        return Extension._client(self) if self._replacement is None else self._replacement
 
     def _url(self) -> str:
         settings = self._clients().settings.get(self._key)

@@ -215,6 +215,10 @@ class _Values:
         """The whole configuration key of *name*."""
         return f"{self.prefix}_{name.upper()}"
 
+    def where(self, name: str) -> str:
+        """The words for where the value of *name* stands."""
+        return self._values[name].where
+
     def put(self, name: str, value: _Value) -> None:
         """Replace the value of *name*."""
         self._values[name] = value
@@ -375,7 +379,7 @@ def _lay_over(values: _Values, url: urls.URL, client_class: type[t.Any], known: 
     """Put what the URL states in the place of the single keys."""
     key = f"{values.key('url')} {url.shown!r}"
     if "connection_pool" in values:
-        raise ConfigError(f"{key} and {values.key('connection_pool')} are both set; accepted: one of them.")
+        raise ConfigError(f"{key} and {values.where('connection_pool')} are both set; accepted: one of them.")
     if urls.may_be_a_service(url) and "sentinels" in values and "sentinel_service" not in values:
         accepted_url = urls.sentinel_url(url.scheme, url.shown.partition("://")[2])
         raise ConfigError(f"{key} and {values.key('sentinels')} are both set; accepted: {accepted_url}.")
@@ -522,6 +526,8 @@ def _refuse_what_has_no_effect(
     if options.get("single_connection_client") and (breaker is not None or topology in {"memory", "embedded"}):
         beside = "a circuit breaker" if breaker is not None else f"{topology}://"
         raise ConfigError(f"{values.key('single_connection_client')} is set; accepted beside {beside}: false.")
+    if options.get("ssl") and options.get("unix_socket_path"):
+        raise ConfigError(f"{values.sources['ssl']} asks for TLS; accepted beside a Unix socket: none.")
     for name in "cache", "cache_config":
         if options.get(name) and (topology == "sentinel" or options.get("unix_socket_path")):
             beside = "Sentinel" if topology == "sentinel" else "a Unix socket"

@@ -7,6 +7,7 @@ import contextlib
 import contextvars
 import dataclasses
 import functools
+import itertools
 import math
 import sys
 import sysconfig
@@ -14,8 +15,6 @@ import time
 import typing as t
 import weakref
 from pathlib import Path
-
-from redis.commands import READ_COMMANDS
 
 from .parameters import cluster_node_class
 
@@ -57,7 +56,7 @@ class Command(Part):
 
 @contextlib.contextmanager
 def record_commands() -> cabc.Iterator[list[Command]]:
-    """Record what the block sends to Redis: on every connection of every application, each round trip an entry.
+    """Record what the block asks of Redis: on every connection of every application, each command or pipeline an entry.
 
     An entry is added when the command is done, also if it failed. Subscribing and waiting for messages is not recorded.
     A read that redis-py's client-side cache answers is, though it is no round trip.
@@ -67,13 +66,23 @@ def record_commands() -> cabc.Iterator[list[Command]]:
 
     :returns: as a context manager, the list of what is recorded so far.
     """
-    _install()
-    recording = _Recording()
-    token = _recordings.set((*_recordings.get(), recording))
+    with recording() as found:
+        yield found.commands
+
+
+@contextlib.contextmanager
+def recording() -> cabc.Iterator[Recording]:
+    """What :func:`record_commands` does, with more to know about it."""
+    if not _installed:
+        _install()
+    found = Recording()
+    before = _recordings.get()
+    _recordings.set((*before, found))
     try:
-        yield recording.commands
+        yield found
     finally:
-        _recordings.reset(token)
+        found.ended = True
+        _recordings.set(before)
 
 
 class Watch(t.NamedTuple):
@@ -89,26 +98,34 @@ class Watch(t.NamedTuple):
     log: cabc.Callable[..., object] | None = None
 
 
-class _Recording:
+class Recording:
+    """What is recorded between its making and its end."""
+
     def __init__(self) -> None:
         self.start = time.perf_counter()
+        #: Whether nothing is added any more. A task of the block, with the context of the block, may go on for ever.
+        self.ended = False
         self.commands: list[Command] = []
-        #: The prefix, name and arguments of each read.
-        self._reads: set[tuple[str, ...]] = set()
+        # When each read was made last, and when each argument was part of a write.
+        self._moments = itertools.count(1)
+        self._reads: dict[tuple[t.Any, ...], int] = {}
+        self._writes: dict[int, int] = {}
 
-    def repeats(self, prefix: str, name: str, args: cabc.Sequence[str]) -> bool:
-        """Whether the command is a read that has been recorded."""
-        read = (prefix, name, *args)
+    def repeats(self, prefix: str, name: str, args: cabc.Sequence[t.Any], texts: cabc.Sequence[str]) -> bool:
+        """Whether the command is a read that has been recorded, and not written to since."""
+        moment = next(self._moments)
         if name in _READS:
-            repeated = read in self._reads
-            self._reads.add(read)
-            return repeated
-        # What it writes may be read again.
-        self._reads = {each for each in self._reads if each[0] != prefix or set(args).isdisjoint(each[2:])}
+            read = (prefix, name, *map(_sent, args))
+            before, self._reads[read] = self._reads.get(read, 0), moment
+            return before > max((self._writes.get(hash((prefix, text)), 0) for text in texts), default=0)
+        if name in _EMPTYING:
+            self._reads.clear()
+        # One of them is the key. Their hashes, because values may be large.
+        self._writes.update((hash((prefix, text)), moment) for text in texts)
         return False
 
 
-_recordings: contextvars.ContextVar[tuple[_Recording, ...]]
+_recordings: contextvars.ContextVar[tuple[Recording, ...]]
 _recordings = contextvars.ContextVar("flask_redis.recordings", default=())
 
 
@@ -120,8 +137,8 @@ class _Call:
         self._commands = commands
         self._pipeline = pipeline
         self._recordings = _recordings.get()
-        # Now, because a coroutine may be awaited by somebody else.
-        self._line = _line_of_the_application()
+        # A coroutine may be awaited by somebody else.
+        self._line = _line_of_the_application() if watch.asyncio else ""
         self.result: t.Any = None
         self.is_sent = True
 
@@ -134,20 +151,26 @@ class _Call:
         if not self.is_sent:
             return
         for recording in self._recordings:
-            recording.commands.append(self._command(recording, duration, error))
+            if not recording.ended:
+                recording.commands.append(self._command(recording, duration, error))
         if self._watch.log and duration >= self._watch.slow:
-            command = self._command(_Recording(), duration, error)
+            command = self._command(Recording(), duration, error)
             if command.name not in _WAITING and "BLOCK" not in command.args:
                 self._watch.log("%s: %s took %.3f s, at %s", command.prefix, command, duration, command.line)
 
-    def _command(self, recording: _Recording, duration: float, error: BaseException | None) -> Command:
+    def _command(self, recording: Recording, duration: float, error: BaseException | None) -> Command:
         prefix = self._watch.prefix
-        outcomes = (self.result or [None] * len(self._commands)) if self._pipeline else [error]
+        outcomes: list[object] = [error]
+        if self._pipeline:
+            # A pipeline of the user's own may return anything.
+            is_list = isinstance(self.result, list) and len(self.result) == len(self._commands)
+            outcomes = self.result if is_list else [None] * len(self._commands)
         parts: list[Part] = []
-        for args, outcome in zip(self._commands, outcomes, strict=False):
-            name, texts = _parsed(args)
+        for command, outcome in zip(self._commands, outcomes, strict=True):
+            name, args = _parsed(command)
+            texts = [_text(arg) for arg in args]
             shown = _shown(name, texts)
-            parts.append(Part(name, shown, _said(outcome, shown), recording.repeats(prefix, name, texts)))
+            parts.append(Part(name, shown, _said(outcome, shown), recording.repeats(prefix, name, args, texts)))
         whole = parts[0]
         if self._pipeline:
             said = _said(error, *(part.args for part in parts))
@@ -157,7 +180,7 @@ class _Call:
             prefix=prefix,
             started=self._start - recording.start,
             duration=duration,
-            line=self._line,
+            line=self._line or _line_of_the_application(),
             parts=tuple(parts) if self._pipeline else (),
         )
 
@@ -169,9 +192,9 @@ def recorded(client_class: type[t.Any], watch: Watch) -> type[t.Any]:
         return client_class
     found = _classes.get((client_class, watch))
     if found is None:
-        found = _classes[client_class, watch] = _named_after(client_class, _client_class(client_class, watch))
+        found = _classes.setdefault((client_class, watch), _client_class(client_class, watch))
     if watch.log or _installed:
-        _install()
+        found.execute_command = found._recorded_command
     return found
 
 
@@ -181,40 +204,76 @@ _installed = False
 
 
 def _install() -> None:
-    """Let the commands of all clients pass through here from now on. Before, this module costs them nothing."""
+    """Let commands pass through here from now on. Before the first recording they cost nothing more than redis-py's."""
     global _installed  # noqa: PLW0603
     _installed = True
-    for client_class in list(_classes.values()):
-        client_class.execute_command = client_class._recorded_command
+    for reference in _classes.valuerefs():
+        if (client_class := reference()) is not None:
+            client_class.execute_command = client_class._recorded_command
+
+
+#: The methods of redis-py's clients for what makes pipelines of its own.
+_MODULES: t.Final = ("ft", "json", "ts")
 
 
 def _client_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
     make = _cluster_pipeline_class if cluster_node_class(base) else _pipeline_class
 
-    @functools.cache
-    def pipeline_class(pipeline_base: type[t.Any]) -> type[t.Any]:
-        return _named_after(pipeline_base, make(pipeline_base, watch))
-
     class Client(base):  # type: ignore[misc]
         def _recorded_command(self, *args: t.Any, **options: t.Any) -> t.Any:
-            # Without a call between where nothing is recorded: this is on the way of every command.
             if watch.log or _recordings.get():
                 return _call(watch, [args], super().execute_command, *args, **options)
             return super().execute_command(*args, **options)
 
         def pipeline(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-            pipeline = super().pipeline(*args, **kwargs)
-            pipeline.__class__ = pipeline_class(t.cast(t.Any, type(pipeline)))
-            return pipeline
+            return _become(pipeline_class, super().pipeline(*args, **kwargs))
 
-    return Client
+    @functools.cache
+    def pipeline_class(pipeline_base: type[t.Any]) -> type[t.Any]:
+        return _named_after(pipeline_base, make(pipeline_base, watch))
+
+    @functools.cache
+    def module_class(module_base: type[t.Any]) -> type[t.Any]:
+        class Module(module_base):  # type: ignore[misc]
+            def pipeline(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+                return _become(pipeline_class, super().pipeline(*args, **kwargs))
+
+        return _named_after(module_base, Module)
+
+    def module(name: str) -> cabc.Callable[..., t.Any]:
+        @functools.wraps(getattr(base, name))
+        def method(self: Client, *args: t.Any, **kwargs: t.Any) -> t.Any:
+            def execute_command(*args: t.Any, **options: t.Any) -> t.Any:
+                return self.execute_command(*args, **options)
+
+            module = _become(module_class, getattr(super(Client, self), name)(*args, **kwargs))
+            # In the place of the client's method of this moment.
+            module.execute_command = execute_command
+            return module
+
+        return method
+
+    for name in _MODULES:
+        if hasattr(base, name):
+            setattr(Client, name, module(name))
+    return _named_after(base, Client)
+
+
+def _become(make: cabc.Callable[[t.Any], type[t.Any]], found: t.Any) -> t.Any:
+    """*found*, as an object of the subclass of its class that *make* makes."""
+    # What a user's own class returns may be something else.
+    if hasattr(found, "execute_command"):
+        found.__class__ = make(type(found))
+    return found
 
 
 def _pipeline_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
     class Pipeline(base):  # type: ignore[misc]
         def execute(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-            commands = [command for command, _ in self.command_stack]
-            return _call(watch, commands, super().execute, *args, pipeline=True, **kwargs)
+            if watch.log or _recordings.get():
+                commands = [command for command, _ in self.command_stack]
+                return _call(watch, commands, super().execute, *args, pipeline=True, **kwargs)
+            return super().execute(*args, **kwargs)
 
         def immediate_execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
             return _call(watch, [args], super().immediate_execute_command, *args, **options)
@@ -228,29 +287,40 @@ def _cluster_pipeline_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
         __slots__ = ()
 
         def execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
-            # redis-py's own list of them is private.
-            queued = self.__dict__.setdefault("_recorded_commands", [])
             execute = super().execute_command
-            if watch.asyncio:
-                # What it returns is the pipeline itself, or nothing before it is awaited.
+            if watch.asyncio or not (watch.log or _recordings.get()):
+                # For asyncio it is the pipeline, or what sends nothing before it is awaited.
                 result = execute(*args, **options)
-                sent = _call(watch, [args], lambda: result) if result is not self else result
             else:
                 with _Call(watch, [args]) as call:
-                    sent = result = execute(*args, **options)
+                    result = execute(*args, **options)
                     call.is_sent = result is not self
             if result is self:
-                queued.append(args)
-            return sent
+                # redis-py's own list of them is private.
+                self.__dict__.setdefault("_recorded_commands", []).append(args)
+            elif watch.asyncio:
+                return _call(watch, [args], lambda: result)
+            return result
 
         def watch(self, *names: t.Any) -> t.Any:
             return _call(watch, [("WATCH", *names)], super().watch, *names)
 
         def execute(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
             commands = self.__dict__.pop("_recorded_commands", [])[-len(self) :] if len(self) else []
-            return _call(watch, commands, super().execute, *args, pipeline=True, **kwargs)
+            execute = functools.partial(_unrecorded, super().execute) if watch.asyncio else super().execute
+            return _call(watch, commands, execute, *args, pipeline=True, **kwargs)
 
     return Pipeline
+
+
+async def _unrecorded(function: cabc.Callable[..., t.Any], *args: t.Any, **kwargs: t.Any) -> t.Any:
+    """Await *function*: redis-py sends what a pipeline has to send again as a command of the client."""
+    before = _recordings.get()
+    _recordings.set(())
+    try:
+        return await function(*args, **kwargs)
+    finally:
+        _recordings.set(before)
 
 
 def _named_after(base: type[t.Any], subclass: type[t.Any]) -> type[t.Any]:
@@ -297,13 +367,26 @@ _WITH_SUBCOMMANDS: t.Final = frozenset(
 )  # fmt: skip
 #: An argument of these may be a password.
 _SECRETIVE: t.Final = frozenset(
-    {"ACL SETUSER", "AUTH", "CONFIG SET", "HELLO", "MIGRATE", "SENTINEL CONFIG", "SENTINEL SET"}
+    {"ACL SETUSER", "AUTH", "CONFIG SET", "HELLO", "MIGRATE", "MODULE LOADEX", "SENTINEL CONFIG", "SENTINEL SET"}
 )
 _HIDDEN: t.Final = ("***",)
-#: redis-py's list, without those whose answer is another one each time, or does not depend on the keys that they name.
-_READS: t.Final = READ_COMMANDS - {
-    "DBSIZE", "HRANDFIELD", "KEYS", "RANDOMKEY", "SCAN", "SRANDMEMBER", "XREAD", "ZRANDMEMBER"
-}  # fmt: skip
+#: Reads whose answer depends on nothing but the keys that they name. redis-py 5 to 7 know half of them.
+_READS: t.Final = frozenset(
+    {
+        "BITCOUNT", "BITFIELD_RO", "BITPOS", "DUMP", "EVALSHA_RO", "EVAL_RO", "EXISTS", "EXPIRETIME", "FCALL_RO",
+        "FT.INFO", "FT.SEARCH", "GEODIST", "GEOHASH", "GEOPOS", "GEORADIUSBYMEMBER_RO", "GEORADIUS_RO", "GEOSEARCH",
+        "GET", "GETBIT", "GETRANGE", "HEXISTS", "HEXPIRETIME", "HGET", "HGETALL", "HKEYS", "HLEN", "HMGET",
+        "HPEXPIRETIME", "HPTTL", "HSCAN", "HSTRLEN", "HTTL", "HVALS", "JSON.ARRINDEX", "JSON.ARRLEN", "JSON.GET",
+        "JSON.MGET", "JSON.OBJKEYS", "JSON.OBJLEN", "JSON.RESP", "JSON.STRLEN", "JSON.TYPE", "LCS", "LINDEX", "LLEN",
+        "LPOS", "LRANGE", "MGET", "PEXPIRETIME", "PFCOUNT", "PTTL", "SCARD", "SDIFF", "SINTER", "SINTERCARD",
+        "SISMEMBER", "SMEMBERS", "SMISMEMBER", "SORT_RO", "SSCAN", "STRLEN", "SUBSTR", "SUNION", "TS.GET", "TS.RANGE",
+        "TS.REVRANGE", "TTL", "TYPE", "XLEN", "XPENDING", "XRANGE", "XREVRANGE", "ZCARD", "ZCOUNT", "ZDIFF", "ZINTER",
+        "ZINTERCARD", "ZLEXCOUNT", "ZMSCORE", "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZRANK", "ZREVRANGE",
+        "ZREVRANGEBYLEX", "ZREVRANGEBYSCORE", "ZREVRANK", "ZSCAN", "ZSCORE", "ZUNION",
+    }
+)  # fmt: skip
+#: They write to keys that they do not name.
+_EMPTYING: t.Final = frozenset({"FLUSHALL", "FLUSHDB", "SWAPDB"})
 #: They take long because the application wants to wait.
 _WAITING: t.Final = frozenset(
     {"BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "BZMPOP", "BZPOPMAX", "BZPOPMIN", "WAIT", "WAITAOF"}
@@ -314,18 +397,25 @@ _CHARACTERS: t.Final = 60, 200
 _ARGUMENTS: t.Final = 10
 
 
-def _parsed(args: cabc.Sequence[t.Any]) -> tuple[str, list[str]]:
-    """The name of a command and its arguments, as text."""
+def _parsed(command: cabc.Sequence[t.Any]) -> tuple[str, list[t.Any]]:
+    """The name and the arguments of a command."""
     # redis-py has a subcommand in the same string, and takes a whole command there.
-    words = _text(args[0]).split() or [""]
-    name, *texts = [words[0].upper(), *words[1:], *map(_text, args[1:])]
-    if name in _WITH_SUBCOMMANDS and texts:
-        name = f"{name} {texts.pop(0).upper()}"
-    return name, texts
+    name, *args = [*_text(command[0]).split(), *command[1:]] or [""]
+    name = _text(name).upper()
+    if name in _WITH_SUBCOMMANDS and args:
+        name = f"{name} {_text(args.pop(0)).upper()}"
+    return name, args
 
 
 def _text(value: t.Any) -> str:
-    return bytes(value).decode("utf-8", "backslashreplace") if isinstance(value, (bytes, memoryview)) else str(value)
+    """*value* as text; of a long one in bytes, enough for what is shown of it."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value[: 4 * _CHARACTERS[0] + 4]).decode("utf-8", "backslashreplace")
+    return str(value)
+
+
+def _sent(value: t.Any) -> bytes:
+    return bytes(value) if isinstance(value, (bytes, bytearray, memoryview)) else str(value).encode(errors="replace")
 
 
 def _shown(name: str, texts: list[str]) -> tuple[str, ...]:

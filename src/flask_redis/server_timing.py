@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import collections.abc as cabc
+import re
 import typing as t
 
-from .recording import Command
-from .recording import record_commands
+from .recording import Recording
+from .recording import recording
 
 
 def add_server_timing(app: t.Any, prefix: str) -> None:
@@ -19,10 +19,10 @@ def add_server_timing(app: t.Any, prefix: str) -> None:
 
 def _wsgi(app: t.Any, prefix: str) -> t.Any:
     def timed(environ: t.Any, start_response: t.Any) -> t.Any:
-        with record_commands() as commands:
+        with recording() as found:
 
             def start(status: str, headers: list[tuple[str, str]], *exc_info: t.Any) -> t.Any:
-                return start_response(status, [*headers, ("Server-Timing", _timing(commands, prefix))], *exc_info)
+                return start_response(status, [*headers, ("Server-Timing", _metric(found, prefix))], *exc_info)
 
             return app(environ, start)
 
@@ -31,21 +31,28 @@ def _wsgi(app: t.Any, prefix: str) -> t.Any:
 
 def _asgi(app: t.Any, prefix: str) -> t.Any:
     async def timed(scope: t.Any, receive: t.Any, send: t.Any) -> None:
-        with record_commands() as commands:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        with recording() as found:
 
             async def send_timed(message: dict[str, t.Any]) -> None:
                 if message["type"] == "http.response.start":
-                    header = (b"server-timing", _timing(commands, prefix).encode())
+                    # What follows may be a stream without an end.
+                    found.ended = True
+                    header = (b"server-timing", _metric(found, prefix).encode())
                     message = {**message, "headers": [*message.get("headers", ()), header]}
                 await send(message)
 
-            await app(scope, receive, send_timed if scope["type"] == "http" else send)
+            await app(scope, receive, send_timed)
 
     return timed
 
 
-def _timing(commands: cabc.Iterable[Command], prefix: str) -> str:
-    mine = [command for command in commands if command.prefix == prefix]
+def _metric(found: Recording, prefix: str) -> str:
+    mine = [command for command in found.commands if command.prefix == prefix]
     repeated = sum(command.repeated for command in mine)
     trips = f"{len(mine)} round trip{'s'[: len(mine) != 1]}" + (f" ({repeated} repeated)" if repeated else "")
-    return f'{prefix.lower()};dur={sum(command.duration for command in mine) * 1000:.3f};desc="{trips}"'
+    # A name is a token of HTTP.
+    name = re.sub(r"[^\w.-]", "_", prefix.lower(), flags=re.ASCII)
+    return f'{name};dur={sum(command.duration for command in mine) * 1000:.3f};desc="{trips}"'

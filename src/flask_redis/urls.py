@@ -58,8 +58,10 @@ def mask(url: str) -> str:
     if not at:
         # A password whose host is missing stands where a port would.
         address = re.sub(r":(?!\d+(?:[,/?]|$))[^,/?\[\]:]+(?=[,/?]|$)", ":***", address)
-    address = re.sub(rf"([?&][^=&]*(?:{SECRET.pattern})[^=&]*=)[^&#]*", r"\1***", address, flags=re.IGNORECASE)
-    return f"{scheme}://{user}{colon and ':***'}{at}{address}"
+    # The whole of it, because the last "@" may be in an option.
+    shown = f"{user}{colon and ':***'}{at}{address}"
+    shown = re.sub(rf"([?&][^=&]*(?:{SECRET.pattern})[^=&]*=)[^&#]*", r"\1***", shown, flags=re.IGNORECASE)
+    return f"{scheme}://{shown}"
 
 
 class URL(t.NamedTuple):
@@ -142,11 +144,11 @@ def _refuse_celery(url: str) -> None:
         hosts = ",".join(match[1] + (match[2] or "") for match in addresses if match)
         # Where one of them is odd, it may be a part of a password.
         hosts = hosts if all(addresses) else "host:26379,host:26379"
-        databases = [match[3] for match in addresses if match and match[3]]
+        # Celery takes that of the first one.
+        database = (addresses[0] and addresses[0][3]) or "0"
         userinfo = ":***@" if any(at for _, at, _ in rests) else ""
         raise NotAcceptedError(
-            f"redis+sentinel://{userinfo}{hosts}/service/{(databases or ['0'])[-1]}, where the service is what Celery"
-            " calls master_name"
+            f"redis+sentinel://{userinfo}{hosts}/service/{database}, where the service is what Celery calls master_name"
         )
     if others:
         raise NotAcceptedError(f"one URL, such as {mask(first)}; several servers are a Sentinel or a cluster")
@@ -154,8 +156,7 @@ def _refuse_celery(url: str) -> None:
 
 def _read_flask_redis_sentinel(options: dict[str, str]) -> None:
     """Let flask-redis-sentinel's words in *options* stand for ours."""
-    kind = options.pop("client_type", "slave" if options.pop("slave", "").lower() in TRUE else None)
-    if kind is not None:
+    if (kind := options.pop("client_type", None)) is not None:
         options.setdefault("role", "replica" if kind == "slave" else kind)
 
 
