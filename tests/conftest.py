@@ -53,7 +53,7 @@ def report(record_property: cabc.Callable[[str, object], None]) -> Report:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures."""
     figures = [
-        f"{name}: {figure}"
+        f"{test.nodeid.rpartition('::')[2]} {name}: {figure}"
         for reports in terminalreporter.stats.values()
         for test in reports
         if isinstance(test, pytest.TestReport) and test.when == "call"

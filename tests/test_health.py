@@ -21,11 +21,15 @@ from flask_redis import health
 from flask_redis import Redis
 
 from .conftest import MakeApp
+from .conftest import Report
 from .harness.cluster import ClusterGroup
 from .harness.sentinel import SentinelGroup
 from .harness.servers import Server
 from .harness.tls import TlsServer
 from .harness.waiting import wait_until
+
+#: Seconds that a busy machine may take to let a thread go on.
+WAKE_UP: t.Final = 0.25
 
 
 def check(app: Flask, timeout: float = 5.0) -> health.Result:
@@ -329,7 +333,7 @@ def test_a_dead_server(make_app: MakeApp, server: Server) -> None:
 
 
 @pytest.mark.parametrize("timeout", [0.2, 1.0])
-def test_a_paused_server(timeout: float, make_app: MakeApp, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_paused_server(timeout: float, make_app: MakeApp, server: Server, report: Report) -> None:
     """The check of several connections to a server that hangs takes its timeout and no more."""
     app = make_app(URL=server.url, RETRY=10)
     prefixes = ["REDIS", *(f"REDIS_{number}" for number in range(10))]
@@ -340,9 +344,8 @@ def test_a_paused_server(timeout: float, make_app: MakeApp, server: Server, caps
     start = time.monotonic()
     results = health.check(app, timeout)
     took = time.monotonic() - start
-    with capsys.disabled():
-        print(f"\n{len(results)} connections to a paused server, timeout {timeout:g} s: {took:.3f} s")  # noqa: T201
-    assert took < timeout
+    report(f"{len(results)} connections to a paused server", took)
+    assert took < timeout + WAKE_UP
     assert [result.prefix for result in results] == prefixes
     assert {result.error for result in results} == {f"No answer within {timeout:g} s."}
     server.resume()
@@ -376,7 +379,7 @@ def test_a_name_service_that_hangs(make_app: MakeApp, monkeypatch: pytest.Monkey
     Redis(app)
     start = time.monotonic()
     result = check(app, 0.3)
-    assert time.monotonic() - start < 0.3
+    assert time.monotonic() - start < 0.3 + WAKE_UP
     assert result.error == "No answer within 0.3 s."
     assert len(_threads()) == 1
     answer.set()

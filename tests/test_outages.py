@@ -310,7 +310,8 @@ def test_circuit_breaker_and_sentinel(make_app: MakeApp, sentinel_group: Sentine
     circuit = breaker_of(app)
     while circuit.current_state != "open":
         seconds(redis.ping)
-    assert seconds(redis.ping) < 0.1
+    # One of several, because now and then a probe goes out.
+    assert min(seconds(redis.ping) for _ in range(5)) < 0.1
     for sentinel in sentinel_group.sentinels:
         sentinel.resume()
     assert wait_until(lambda: redis.get("key"), ignoring=OUTAGE) == b"value"
