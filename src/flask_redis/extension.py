@@ -370,11 +370,11 @@ def forwards(client_class: type[t.Any]) -> cabc.Callable[[_E], _E]:
 
 
 def _forwarder(name: str, method: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
-    @functools.wraps(method)
     def forward(self: Extension, /, *args: t.Any, **kwargs: t.Any) -> t.Any:
         return getattr(self._client(), name)(*args, **kwargs)
 
-    return forward
+    # Without the annotations, which signature() finds by itself: copying them is a tenth of what the import takes.
+    return functools.update_wrapper(forward, method, ("__module__", "__name__", "__qualname__", "__doc__"), ())
 
 
 if t.TYPE_CHECKING:

@@ -207,13 +207,13 @@ def _install() -> None:
     """Let commands pass through here from now on. Before the first recording they cost nothing more than redis-py's."""
     global _installed  # noqa: PLW0603
     _installed = True
-    for reference in _classes.valuerefs():
-        if (client_class := reference()) is not None:
-            client_class.execute_command = client_class._recorded_command
+    # Not values(), which another thread's new class would disturb.
+    for client_class in filter(None, (reference() for reference in _classes.valuerefs())):
+        client_class.execute_command = client_class._recorded_command
 
 
 #: The methods of redis-py's clients for what makes pipelines of its own.
-_MODULES: t.Final = ("ft", "json", "ts")
+_MODULES: t.Final = frozenset({"ft", "json", "ts"})
 
 
 def _client_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
@@ -253,9 +253,9 @@ def _client_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
 
         return method
 
-    for name in _MODULES:
-        if hasattr(base, name):
-            setattr(Client, name, module(name))
+    # A class of the user's need not have them.
+    for name in _MODULES.intersection(dir(base)):
+        setattr(Client, name, module(name))
     return _named_after(base, Client)
 
 
