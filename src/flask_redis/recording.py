@@ -9,8 +9,8 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 import sys
-import sysconfig
 import time
 import typing as t
 import weakref
@@ -465,7 +465,7 @@ def _kind_and_path(file: str) -> tuple[str, str]:
     if {"site-packages", "dist-packages"}.intersection(path.parts):
         kind = "package"
     else:
-        kind = "Python" if file.startswith((sysconfig.get_path("stdlib"), "<frozen ")) else "application"
+        kind = "Python" if file.startswith((str(Path(os.__file__).parent), "<frozen ")) else "application"
     with contextlib.suppress(OSError, ValueError):
         path = path.relative_to(Path.cwd())
     return kind, str(path)

@@ -1,0 +1,1 @@
+"""What the extension costs, beside its peers and the wire: ``make bench``."""
