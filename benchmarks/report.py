@@ -1,4 +1,4 @@
-"""What a run has found: for people, for programs, and for the page ``docs/performance.md``."""
+"""What a run has found: for people, for programs, and for the pages of the documentation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from .bench import Bench
 from .contenders import ROOT
 from .contenders import variables
 from .figures import Data
+from .parts import command
 from .parts import NAMES
+from .parts import outage
 from .parts import part
 
 PAGE: t.Final = ROOT / "docs" / "performance.md"
-#: The raw results and the charts that the page shows.
+#: All that show figures.
+PAGES: t.Final = (PAGE, ROOT / "docs" / "asyncio.md", ROOT / "docs" / "outages.md")
+#: The raw results and the charts that they show.
 FOLDER: t.Final = ROOT / "docs" / "performance"
 RESULTS: t.Final = "results.json"
 
@@ -118,6 +122,10 @@ def blocks_of(results: t.Any) -> dict[str, str]:
         if goals := list(measured.goals(data)):
             pieces.append("**Goals**\n\n" + "\n".join(map(str, goals)))
         found[name] = "\n\n".join(pieces)
+    if data := results["parts"].get("outage"):
+        found["settings"] = str(outage.settings_table(data))
+    if data := results["parts"].get("command"):
+        found["breaker"] = command.price_of_the_breaker(data)
     return {**found, "short": "\n".join(f"- {line}" for line in headlines)}
 
 
@@ -145,10 +153,11 @@ def documented(page: str, results: t.Any) -> str:
 
 
 def document(results: t.Any) -> None:
-    """Have the page show the results."""
+    """Have the pages show the results."""
     write(results, FOLDER)
     draw(results, FOLDER)
-    PAGE.write_text(documented(PAGE.read_text("utf-8"), results), "utf-8")
+    for page in PAGES:
+        page.write_text(documented(page.read_text("utf-8"), results), "utf-8")
 
 
 def complete(results: t.Any) -> bool:

@@ -44,13 +44,16 @@ def test_an_unknown_part(tmp_path: Path) -> None:
     assert "no such part: nothing; there are command, forwarding" in process.output
 
 
-def test_the_page_shows_the_results() -> None:
-    """Every table and figure of the page about performance is that of the results beside it."""
-    page = report.PAGE.read_text("utf-8")
+def test_the_pages_show_the_results() -> None:
+    """Every table and figure of the pages is that of the results."""
     results = report.read(report.FOLDER)
-    assert set(re.findall("<!-- bench: (.*) -->", page)) == {"short", "machine", *NAMES}
     assert report.complete(results)
-    assert report.documented(page, results) == page
+    markers: set[str] = set()
+    for page in report.PAGES:
+        text = page.read_text("utf-8")
+        assert report.documented(text, results) == text
+        markers |= set(re.findall("<!-- bench: (.*) -->", text))
+    assert markers == report.blocks_of(results).keys() == {"short", "machine", "settings", "breaker", *NAMES}
 
 
 def test_the_page_shows_the_charts() -> None:

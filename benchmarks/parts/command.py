@@ -11,6 +11,7 @@ from .. import clients
 from ..contenders import BARE_SOCKET
 from ..contenders import CONTENDERS
 from ..contenders import FLASK_REDIS
+from ..contenders import GUARDED
 from ..contenders import OURS
 from ..contenders import OURS_WITHOUT_HIREDIS
 from ..contenders import VERSION_1
@@ -117,6 +118,13 @@ def headlines(data: Data) -> cabc.Iterator[str]:
         if peer.name in figures:
             found = times(ratios(figures[OURS.name], figures[peer.name]))
             yield f"It takes {found} times what it takes {peer.name}, each as pip installs it."
+
+
+def price_of_the_breaker(data: Data) -> str:
+    """What the circuit breaker adds to the most common of all commands."""
+    figures = data["get of 64 B, TCP"]
+    found = times(ratios(figures.get(GUARDED.name, figures[OURS.name]), figures[OURS.name]))
+    return f"While all is well, a `get` with it takes {found} times what it takes without."
 
 
 def goals(data: Data) -> cabc.Iterator[Goal]:

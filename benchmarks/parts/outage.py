@@ -167,6 +167,29 @@ def tables(data: Data) -> cabc.Iterator[Table]:
         yield table
 
 
+def settings_table(data: Data) -> Table:
+    """What each setting of ours is worth, from none to all."""
+    shown = {
+        "nothing but the URL": f"{OURS.name}, defaults",
+        "`REDIS_RETRY = 0`": f"{OURS.name}, RETRY = 0",
+        "`REDIS_RETRY = 0`, `REDIS_SOCKET_TIMEOUT = 0.5`": f"{OURS.name}, RETRY = 0, SOCKET_TIMEOUT = 0.5",
+        "those below": ADVISED.name,
+    }
+    table = Table("How long a page hangs", ["setting", *(f"the server is {each}" for each in SITUATIONS)])
+    for setting, name in shown.items():
+        table.rows.append([setting, *(_from_to(data[f"{FIRST}, {each}"].get(name, [LIMIT])) for each in SITUATIONS)])
+    followers = [_from_to(data[f"{NEXT}, {each}"][ADVISED.name]) for each in SITUATIONS]
+    table.rows.append(["those below, the next pages", *followers])
+    return table
+
+
+def _from_to(values: Values) -> str:
+    found = spread(values)
+    if _duration(found.low) == _duration(found.high):
+        return _duration(found.median)
+    return f"{_duration(found.median)} ({_duration(found.low)} to {_duration(found.high)})"
+
+
 def _duration(seconds: float) -> str:
     if seconds >= LIMIT:
         return f"> {LIMIT:.0f} s"
