@@ -123,7 +123,8 @@ def blocks_of(results: t.Any) -> dict[str, str]:
             pieces.append("**Goals**\n\n" + "\n".join(map(str, goals)))
         found[name] = "\n\n".join(pieces)
     if data := results["parts"].get("outage"):
-        found["settings"] = str(outage.settings_table(data))
+        # Under the heading of the page.
+        found["settings"] = str(outage.settings_table(data)).partition("\n\n")[2]
     if data := results["parts"].get("command"):
         found["breaker"] = command.price_of_the_breaker(data)
     return {**found, "short": "\n".join(f"- {line}" for line in headlines)}
