@@ -57,14 +57,11 @@ class FlaskRedis(Redis):
     def __init__(
         self, app: App | None = None, strict: bool = True, config_prefix: str = "REDIS", **kwargs: t.Any
     ) -> None:
-        super().__init__(config_prefix=config_prefix)
         #: Has the ``from_url()`` that makes the client.
         self.provider_class: t.Any = redis.Redis
         #: The keyword arguments of the client.
-        self.provider_kwargs = kwargs
-        if app is not None:
-            self.app = unwrapped(app)
-            self.init_app(app)
+        self.provider_kwargs: dict[str, t.Any] = kwargs
+        super().__init__(app, config_prefix)
 
     @classmethod
     def from_custom_provider(cls: type[_F], provider: t.Any, app: App | None = None, **kwargs: t.Any) -> _F:

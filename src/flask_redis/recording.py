@@ -102,9 +102,10 @@ class Recording:
     """What is recorded between its making and its end."""
 
     def __init__(self) -> None:
-        self.start = time.perf_counter()
+        #: When it began, as ``time.perf_counter()`` has it.
+        self.start: float = time.perf_counter()
         #: Whether nothing is added any more. A task of the block, with the context of the block, may go on for ever.
-        self.ended = False
+        self.ended: bool = False
         self.commands: list[Command] = []
         # When each read was made last, and when each argument was part of a write.
         self._moments = itertools.count(1)
