@@ -24,6 +24,7 @@ from flask_redis import ConfigError
 from flask_redis import embedded
 from flask_redis import Redis
 
+from .harness.processes import is_alive
 from .harness.processes import Process
 from .harness.processes import start_python
 from .harness.waiting import wait_until
@@ -81,16 +82,6 @@ def start(tmp_path: Path) -> t.Iterator[t.Callable[..., Application]]:
 
 
 Start = t.Callable[..., Application]
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or ") Z " not in status.read_text()
 
 
 def wait_for_end(pid: int) -> None:

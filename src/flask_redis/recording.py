@@ -194,7 +194,7 @@ def recorded(client_class: type[t.Any], watch: Watch) -> type[t.Any]:
     found = _classes.get((client_class, watch))
     if found is None:
         found = _classes.setdefault((client_class, watch), _client_class(client_class, watch))
-    if watch.log or _installed:
+    if (watch.log or _installed) and "execute_command" not in vars(found):
         found.execute_command = found._recorded_command
     return found
 
