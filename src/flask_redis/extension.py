@@ -11,7 +11,6 @@ import weakref
 
 import flask.globals
 import redis
-from flask import current_app
 from flask import Flask
 from flask import has_app_context
 from flask.globals import app_ctx
@@ -29,8 +28,6 @@ if t.TYPE_CHECKING:
 #: Where the clients of an application are, in its ``extensions``. They are at the public ``"redis"`` too, unless a
 #: FlaskRedis is there.
 PLACE: t.Final = "flask_redis"
-
-_get_current_app: cabc.Callable[[], Flask] = t.cast(t.Any, current_app)._get_current_object
 
 
 class _ByPublicNames:
@@ -327,7 +324,8 @@ def _warner(app: Flask) -> cabc.Callable[..., None]:
 
 def current() -> Flask | None:
     """The application of the active context."""
-    return _get_current_app() if has_app_context() else _quart_app()
+    context = _context.get(None)
+    return context.app if context is not None else _quart_app()
 
 
 def _quart_app() -> Flask | None:
