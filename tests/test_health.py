@@ -351,6 +351,25 @@ def test_a_paused_server(timeout: float, make_app: MakeApp, server: Server, repo
     server.resume()
 
 
+def test_a_caller_held_up_beyond_the_timeout(
+    make_app: MakeApp, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told the same, that there was no answer in time, and not how the waiting ended meanwhile."""
+    app = make_app(URL=server.url)
+    Redis(app)
+    start_thread = threading.Thread.start
+
+    def start_and_be_held_up(thread: threading.Thread) -> None:
+        start_thread(thread)
+        thread.join()
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_be_held_up)
+    server.pause()
+    assert check(app, 0.1).error == "No answer within 0.1 s."
+    server.resume()
+    assert check(app).ok
+
+
 def test_a_slow_socket_timeout_is_capped_and_a_short_one_is_kept(make_app: MakeApp, server: Server) -> None:
     """A thread ends soon after the timeout, however long the application's own is; a shorter one counts."""
     app = make_app(URL=server.url, SOCKET_TIMEOUT=0.05)

@@ -85,17 +85,16 @@ def check(app: App, timeout: float = 1.0, prefixes: cabc.Collection[str] = ()) -
     """
     if not 0 < timeout <= LONGEST:
         raise ValueError(f"The timeout is {timeout!r}; accepted: a number of seconds above 0, {LONGEST:g} at most.")
-    start = time.monotonic()
+    deadline = time.monotonic() + timeout * (1 - _RESERVE)
     chosen = connections(app, prefixes)
     surroundings = clients_of(app)._surroundings
     # Daemon threads, because a lookup of a name may hang for longer than the process shall wait for it at its end.
-    answers = [_in_a_thread(settings, surroundings, timeout) for settings in chosen.values()]
+    answers = [_in_a_thread(settings, surroundings, timeout, deadline) for settings in chosen.values()]
     results: list[Result] = []
     for settings, answer in zip(chosen.values(), answers, strict=True):
         found: dict[str, t.Any] = {}
         try:
-            wait = start + timeout * (1 - _RESERVE) - time.monotonic()
-            found = answer.result(max(wait, 0))._asdict()
+            found = answer.result(max(deadline - time.monotonic(), 0))._asdict()
         except concurrent.futures.TimeoutError:
             found["error"] = f"No answer within {timeout:g} s."
         except Exception as error:  # noqa: BLE001
@@ -155,7 +154,7 @@ def without_secrets(settings: Settings, error: Exception) -> str:
 
 
 def _in_a_thread(
-    settings: Settings, surroundings: topologies.Surroundings, timeout: float
+    settings: Settings, surroundings: topologies.Surroundings, timeout: float, deadline: float
 ) -> concurrent.futures.Future[_Answer]:
     future: concurrent.futures.Future[_Answer] = concurrent.futures.Future()
 
@@ -163,7 +162,9 @@ def _in_a_thread(
         try:
             future.set_result(_check(settings, surroundings, timeout))
         except Exception as error:  # noqa: BLE001
-            future.set_exception(error)
+            # After the deadline, the time is what was missing, also to a caller that was too busy to look before.
+            if time.monotonic() < deadline:
+                future.set_exception(error)
 
     # A credential provider may need the application context of the caller.
     context = contextvars.copy_context()
