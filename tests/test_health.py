@@ -29,7 +29,7 @@ from .harness.tls import TlsServer
 from .harness.waiting import wait_until
 
 #: Seconds that a busy machine may take to let a thread go on.
-WAKE_UP: t.Final = 0.25
+WAKE_UP: t.Final = 1.0
 
 
 def check(app: Flask, timeout: float = 5.0) -> health.Result:
@@ -128,8 +128,8 @@ def test_no_sentinel(make_app: MakeApp, sentinel_group: SentinelGroup) -> None:
     for sentinel in sentinel_group.sentinels:
         sentinel.pause()
     start = time.monotonic()
-    result = check(app, 1)
-    assert time.monotonic() - start < 1
+    result = check(app, 4)
+    assert time.monotonic() - start < 4 + WAKE_UP
     assert not result.ok
     assert "No master found" in str(result.error)
 
@@ -327,7 +327,7 @@ def test_a_dead_server(make_app: MakeApp, server: Server) -> None:
     server.kill()
     start = time.monotonic()
     result = check(app, 60)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < WAKE_UP
     assert not result.ok
     assert "Connection refused" in str(result.error)
 

@@ -182,6 +182,11 @@ class ClusterGroup(Group):
         self.finish_slot_move(slot, source, target)
         return moved
 
+    def require_full_coverage(self, required: bool) -> None:
+        """Whether nodes refuse to answer while slots of others have no master: by default, and after :meth:`reset`."""
+        for server in self._available:
+            server.command("CONFIG", "SET", "cluster-require-full-coverage", "yes" if required else "no")
+
     def heal(self) -> None:
         """Start again what does not run, wait until the cluster is complete, and end the moves of slots under way.
 
@@ -197,6 +202,7 @@ class ClusterGroup(Group):
         """Heal it, close the clients, and delete all data."""
         self.close_clients()
         self.heal()
+        self.require_full_coverage(True)
         for master in self.masters():
             master.command("FLUSHALL")
 
