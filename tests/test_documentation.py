@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import contextlib
 import doctest
+import http.client
 import importlib.metadata
 import os
 import re
@@ -15,6 +16,7 @@ import sys
 import textwrap
 import threading
 import typing as t
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -38,6 +40,7 @@ from .harness.ports import free_port
 from .harness.processes import Process
 from .harness.servers import Server
 from .harness.tls import TlsServer
+from .harness.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -197,14 +200,24 @@ class Reader:
             [shutil.which(command[0], path=self.env["PATH"]) or "", *command[1:]], env=env, cwd=self.folder
         )
         for line in shown.splitlines():
-            self._server.wait_for_line(shape(line))
+            self._server.wait_for_line(shape(line), 30)
+        if command[0] in {"flask", "gunicorn"}:
+            # Not before can all of its processes be told to stop.
+            wait_until(self._answers, 30, lambda: repr(self._server), ignoring=(OSError, http.client.HTTPException))
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self._address}/favicon.ico", timeout=10).close()  # noqa: S310
+        except urllib.error.HTTPError as error:
+            error.close()
+        return True
 
     def stop(self) -> None:
         """Ctrl-C."""
         if self._server is not None:
-            self._server.interrupt()
-            self._server.wait()
-            self._server.close()
+            with self._server:
+                self._server.interrupt()
+                self._server.wait(60)
             self._server = None
 
 

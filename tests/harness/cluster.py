@@ -105,23 +105,23 @@ class ClusterGroup(Group):
         bounds = [SLOTS * index // len(masters) for index in range(len(masters) + 1)]
         for master, first, end in zip(masters, bounds, bounds[1:], strict=False):
             master.command("CLUSTER", "ADDSLOTS", *range(first, end))
-        self._wait(self._all_acquainted, 30.0, "they do not know each other")
+        self._wait(self._all_acquainted, 60.0, "they do not know each other")
         for master, replica in zip(masters, replicas, strict=True):
             replica.command("CLUSTER", "REPLICATE", master.command("CLUSTER", "MYID"))
         self.wait_complete()
 
-    def wait_ok(self, timeout: float = 30.0) -> None:
+    def wait_ok(self, timeout: float = 60.0) -> None:
         """Wait until all running nodes agree that the cluster is up, each slot with a master that runs.
 
         So after the end of a master this waits until its replica has taken over.
         """
         self._wait(self._agreed_masters, timeout, "the cluster is not up")
 
-    def wait_complete(self, timeout: float = 30.0) -> None:
+    def wait_complete(self, timeout: float = 60.0) -> None:
         """Wait as :meth:`wait_ok`, and until every node runs and every replica follows its master."""
         self._wait(self._is_complete, timeout, "the cluster is not complete")
 
-    def masters(self, timeout: float = 30.0) -> list[Server]:
+    def masters(self, timeout: float = 60.0) -> list[Server]:
         """The nodes that have slots, in the order of these. Waits as :meth:`wait_ok`."""
         return list(self._wait(self._agreed_masters, timeout, "the cluster is not up"))
 
@@ -134,7 +134,7 @@ class ClusterGroup(Group):
 
     def owner_of(self, slot: int) -> Server:
         """The master that has *slot*. Waits as :meth:`wait_ok`."""
-        masters = self._wait(self._agreed_masters, 30.0, "the cluster is not up")
+        masters = self._wait(self._agreed_masters, 60.0, "the cluster is not up")
         return next(master for master, slots in masters.items() if slot in slots)
 
     def slot_of(self, key: str) -> int:
@@ -173,7 +173,7 @@ class ClusterGroup(Group):
         # The target first: until it knows, it would send clients back to the source.
         for server in [target, source, *others]:
             server.command("CLUSTER", "SETSLOT", slot, "NODE", target_id)
-        self._wait(lambda: slot in (self._agreed_masters() or {}).get(target, ()), 30.0, f"slot {slot} has not moved")
+        self._wait(lambda: slot in (self._agreed_masters() or {}).get(target, ()), 60.0, f"slot {slot} has not moved")
 
     def move_slot(self, slot: int, source: Server, target: Server) -> int:
         """Move *slot* with its keys while clients use it, and return how many keys there were."""

@@ -91,7 +91,7 @@ class Process:
         """What it has written to standard error so far, where that is kept apart."""
         return "" if self._stderr is self._stdout else self._stderr.text()
 
-    def wait_for_line(self, pattern: str, timeout: float = 10.0) -> re.Match[str]:
+    def wait_for_line(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
         """Wait for a line of output in which *pattern* is found. The next call looks at the lines after that one.
 
         :raises AssertionError: when the time is up, or the process ends without such a line.
@@ -113,7 +113,7 @@ class Process:
         if self._popen.stdin is not None:
             self._popen.stdin.write(f"{line}\n".encode())
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = 30.0) -> int:
         """Wait for its end, and return its exit status.
 
         :raises AssertionError: when the time is up.
@@ -145,7 +145,7 @@ class Process:
         """SIGCONT."""
         self._popen.send_signal(signal.SIGCONT)
 
-    def stop(self, timeout: float = 10.0) -> int:
+    def stop(self, timeout: float = 30.0) -> int:
         """SIGTERM, and SIGKILL if it still runs after *timeout* seconds. Returns its exit status."""
         self.terminate()
         self.resume()  # a paused process would not notice
@@ -229,7 +229,7 @@ def run_python(
     *args: str,
     env: Environment | None = None,
     cwd: str | Path | None = None,
-    timeout: float = 30.0,
+    timeout: float = 60.0,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Run Python in a child process until it ends.
@@ -284,7 +284,7 @@ class Gunicorn(Process):
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
-    def get(self, path: str = "/", timeout: float = 10.0) -> tuple[int, str]:
+    def get(self, path: str = "/", timeout: float = 30.0) -> tuple[int, str]:
         """GET *path*: the status and the body. Each call opens a connection of its own."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         with contextlib.closing(connection):
@@ -303,7 +303,7 @@ def start_gunicorn(
     env: Environment | None = None,
     cwd: str | Path | None = None,
     path: str = "/",
-    timeout: float = 20.0,
+    timeout: float = 60.0,
 ) -> Gunicorn:
     """Start gunicorn on a free port, and wait until it answers.
 

@@ -37,7 +37,7 @@ class Sentinel(Server):
 
     _arguments = ("--sentinel",)
 
-    def start(self, timeout: float = 20.0) -> None:
+    def start(self, timeout: float = 60.0) -> None:
         super().start(timeout)
         for name, value in _PACE.items():
             with contextlib.suppress(redis.ResponseError):
@@ -114,7 +114,7 @@ class SentinelGroup(Group):
             sentinel.start()
         self.wait_complete()
 
-    def master(self, timeout: float = 20.0) -> Server:
+    def master(self, timeout: float = 60.0) -> Server:
         """The master: the server that all sentinels name, and that is one. Waits for a failover under way."""
         return self._wait(self._agreed_master, timeout, "no master that all agree on")
 
@@ -129,7 +129,7 @@ class SentinelGroup(Group):
         master.kill()
         return master
 
-    def wait_for_master_other_than(self, server: Server, timeout: float = 30.0) -> Server:
+    def wait_for_master_other_than(self, server: Server, timeout: float = 60.0) -> Server:
         """Wait until all sentinels name another master than *server*, and return that."""
 
         def other() -> Server | None:
@@ -138,7 +138,7 @@ class SentinelGroup(Group):
 
         return self._wait(other, timeout, f"no other master than {server!r}")
 
-    def wait_complete(self, timeout: float = 30.0) -> None:
+    def wait_complete(self, timeout: float = 60.0) -> None:
         """Wait until all servers run in their roles, and every sentinel sees them all."""
         self._wait(self._is_complete, timeout, "the group is not complete")
 

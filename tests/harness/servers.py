@@ -156,7 +156,7 @@ class Server:
             raise RuntimeError("It does not run.")
         return self._process
 
-    def start(self, timeout: float = 20.0) -> None:
+    def start(self, timeout: float = 60.0) -> None:
         """Start it, and wait until it answers; nothing where it runs already.
 
         :raises AssertionError: if it ends, or does not answer within *timeout* seconds.
@@ -238,7 +238,7 @@ class Server:
         while self._clients:
             close_client(self._clients.pop())
 
-    def command(self, *args: Argument, timeout: float = 5.0) -> t.Any:
+    def command(self, *args: Argument, timeout: float = 10.0) -> t.Any:
         """Send one command on a connection of its own, and return the reply as the server gives it, bytes as str.
 
         :raises redis.RedisError: if it is refused, or there is no answer within *timeout* seconds.

@@ -11,7 +11,7 @@ _T = t.TypeVar("_T")
 
 def wait_until(
     condition: cabc.Callable[[], _T | None],
-    timeout: float = 10.0,
+    timeout: float = 30.0,
     message: str | cabc.Callable[[], str] = "the condition did not become true",
     *,
     ignoring: tuple[type[Exception], ...] = (),
