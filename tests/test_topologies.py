@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import collections.abc as cabc
 import concurrent.futures
+import contextlib
+import functools
 import gc
+import multiprocessing
 import ssl
 import sys
 import threading
 import typing as t
 import urllib.parse
+import warnings
 
 import pytest
 import redis as redis_py
@@ -22,6 +26,7 @@ from redis.exceptions import RedisClusterException
 from flask_redis import AsyncRedis
 from flask_redis import ConfigError
 from flask_redis import Redis
+from flask_redis.clusters import Together
 
 from .conftest import MakeApp
 from .harness.cluster import ClusterGroup
@@ -384,6 +389,73 @@ def test_cluster_is_built_once(make_app: MakeApp, cluster_group: ClusterGroup) -
     with concurrent.futures.ThreadPoolExecutor(32) as executor:
         clients = set(executor.map(first_command, range(32)))
     assert clients == {app.extensions["redis"]["REDIS"]}
+
+
+def test_a_call_within_a_call() -> None:
+    """redis-py looks for the nodes of a cluster while it looks for them, when the answer says that they are moving."""
+    calls: list[str] = []
+    together = Together()
+
+    def look() -> None:
+        calls.append("look")
+        together(lambda: calls.append("look again"))
+
+    thread = threading.Thread(target=together, args=(look,), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert calls == ["look", "look again"]
+
+
+def test_a_call_that_ends_its_thread_alone() -> None:
+    """What is no error of the call, such as gevent's Timeout around it, does not end those who wait for its outcome."""
+    together = Together()
+    entered, leave = threading.Event(), threading.Event()
+    calls: list[str] = []
+
+    def look() -> None:
+        entered.set()
+        leave.wait(30)
+        raise KeyboardInterrupt
+
+    def call() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            together(look)
+
+    first = threading.Thread(target=call)
+    first.start()
+    entered.wait(30)
+    second = threading.Thread(target=together, args=(lambda: calls.append("second"),))
+    second.start()
+    leave.set()
+    first.join(30)
+    second.join(30)
+    assert calls == ["second"]
+
+
+def test_a_fork_during_a_call() -> None:
+    """The child of a fork does not wait for a thread that it does not have."""
+    together = Together()
+    entered, leave = threading.Event(), threading.Event()
+
+    def look() -> None:
+        entered.set()
+        leave.wait(30)
+
+    thread = threading.Thread(target=together, args=(look,))
+    thread.start()
+    entered.wait(30)
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    child = context.Process(target=together, args=(functools.partial(results.put, "called"),))
+    with warnings.catch_warnings():
+        # From Python 3.12 on, a fork beside threads warns.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    child.join(30)
+    leave.set()
+    thread.join(30)
+    assert child.exitcode == 0
+    assert results.get() == "called"
 
 
 def test_cluster_that_comes_later(connect: Connect) -> None:

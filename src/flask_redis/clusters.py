@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import collections.abc as cabc
-import concurrent.futures
 import contextlib
 import functools
 import importlib
 import inspect
+import os
 import threading
 import typing as t
 
@@ -186,20 +186,32 @@ class Together:
     """Lets those who come while a call is under way share its outcome, rather than call after each other."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._under_way: concurrent.futures.Future[t.Any] | None = None
+        self._ended = 0
+        self._error: Exception | None = None
+        self._forget()
 
-    def __call__(self, function: cabc.Callable[[], t.Any]) -> t.Any:
-        """What *function* returns or raises: called by whoever comes first."""
+    def _forget(self) -> None:
+        # Reentrant: redis-py looks for the nodes once more when the answer to that says that they are moving.
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+
+    def __call__(self, function: cabc.Callable[[], object]) -> None:
+        """Call *function*, or wait for the one who does, and raise what it raises.
+
+        What ends only the thread that calls, such as gevent's Timeout, is not shared: the next one calls then.
+        """
+        if self._process != os.getpid():
+            # The thread that had the lock is not in this process.
+            self._forget()
+        ended = self._ended
         with self._lock:
-            first = self._under_way is None
-            outcome = self._under_way = self._under_way or concurrent.futures.Future()
-        if first:
-            try:
-                outcome.set_result(function())
-            except BaseException as error:
-                outcome.set_exception(error)
-                raise
-            finally:
-                self._under_way = None
-        return outcome.result()
+            if self._ended == ended:
+                error: Exception | None = None
+                try:
+                    function()
+                except Exception as caught:  # noqa: BLE001
+                    error = caught
+                self._ended += 1
+                self._error = error
+            if self._error is not None:
+                raise self._error
