@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import contextlib
 import gc
 import multiprocessing
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -27,6 +29,7 @@ from flask_redis import Redis
 from .harness.processes import is_alive
 from .harness.processes import Process
 from .harness.processes import start_python
+from .harness.processes import state_of
 from .harness.waiting import wait_until
 
 #: An application in a process of its own. It does what the lines of its standard input say.
@@ -211,10 +214,10 @@ def test_it_stops_with_its_process(start: Start, tmp_path: Path) -> None:
     """On a normal exit the server has ended before the process has, and its socket is gone."""
     application = start()
     _, server = application.hit()
-    socket = (tmp_path / "instance" / "redis" / "board" / "socket").resolve()
+    path = (tmp_path / "instance" / "redis" / "board" / "socket").resolve()
     application.leave()
     assert not is_alive(server)
-    assert not socket.parent.exists()
+    assert not path.parent.exists()
 
 
 @pytest.mark.parametrize("signal", ["interrupt", "terminate"])
@@ -246,6 +249,58 @@ def test_sigkill_of_the_server(start: Start) -> None:
     hits, other = application.hit()
     assert hits == 2
     assert other != server
+
+
+@pytest.fixture
+def temporary(monkeypatch: pytest.MonkeyPatch) -> cabc.Iterator[Path]:
+    """A directory for temporary files of the test's own, with a short path."""
+    with tempfile.TemporaryDirectory() as directory:
+        monkeypatch.setattr(tempfile, "tempdir", directory)
+        yield Path(directory)
+
+
+def test_nothing_is_left_of_servers_that_were_killed(app: Flask, temporary: Path) -> None:
+    """Whether it was the server alone, or with it all that would have tidied up."""
+    redis = Redis(app)
+    data = Path(app.instance_path, "redis", "board")
+    watchers: list[int] = []
+    for _ in range(3):
+        server = redis.info("server")["process_id"]
+        watchers.append(os.getpgid(server))
+        old = data.joinpath("socket").readlink()
+        os.kill(server, 9)
+        wait_for_end(server)
+        wait_until(lambda: not is_alive(watchers[-1]))
+        # What it has removed would be there, if it had been killed as well.
+        old.parent.mkdir()
+        old.touch()
+        # And this, if a process of the same id had been killed.
+        data.joinpath(f"socket.{os.getpid()}").symlink_to("nowhere")
+    assert redis.ping()
+    assert [state_of(watcher) for watcher in watchers] == ["", "", ""]
+    assert list(temporary.iterdir()) == [data.joinpath("socket").readlink().parent]
+    assert not list(data.glob("socket.*"))
+    redis.close()
+    app.extensions.clear()
+    gc.collect()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_another_user_cannot_be_the_server(app: Flask, tmp_path: Path) -> None:
+    """After the end of a server others could take its place, in the directory for temporary files."""
+    data = Path(app.instance_path, "redis", "board")
+    data.mkdir(parents=True)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    with socket.socket(socket.AF_UNIX) as impostor:
+        impostor.bind(str(theirs / "socket"))
+        impostor.listen()
+        (data / "socket").symlink_to(theirs / "socket")
+        os.chown(theirs, 65534, 65534)
+        redis = Redis(app)
+        assert redis.ping()
+        assert (data / "socket").readlink().parent != theirs
+        assert theirs.exists()
 
 
 @pytest.mark.parametrize("how", ["leave", "terminate", "kill"])

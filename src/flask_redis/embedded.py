@@ -72,8 +72,12 @@ class Server:
         with contextlib.suppress(OSError):
             # A link, because the path of a socket must be short, and that of the data need not be.
             path = os.readlink(self._socket)  # noqa: PTH115
-            return path if _answers(path) else None
+            return path if self._is_private(path) and _answers(path) else None
         return None
+
+    def _is_private(self, path: str) -> bool:
+        """Whether no other user can have put a socket there: in the directory for temporary files everybody may."""
+        return os.lstat(os.path.dirname(path)).st_uid in {0, self.directory.stat().st_uid}  # noqa: PTH120
 
     def _start(self) -> str:
         deadline = time.monotonic() + START_TIMEOUT
@@ -107,6 +111,7 @@ class Server:
 
     def _run(self, lock: int) -> str:
         """Run a server that holds *lock*."""
+        self._tidy()
         program = find_server()
         directory = tempfile.mkdtemp(prefix="flask-redis-", dir=_short_directory())
         path = f"{directory}/socket"
@@ -141,9 +146,20 @@ class Server:
             lines = log.read_text("utf-8", "replace").splitlines()[-3:]
             raise redis.ConnectionError(f"{program} does not start on {self.directory}: {' '.join(lines)}") from error
         link = self.directory / f"socket.{os.getpid()}"
+        # Process ids come again, in containers at once.
+        link.unlink(missing_ok=True)
         link.symlink_to(path)
         link.replace(self._socket)
         return path
+
+    def _tidy(self) -> None:
+        """Put away what is left of the server before, which may have been killed together with its watcher."""
+        self.stop()
+        with contextlib.suppress(OSError):
+            path = Path(os.readlink(self._socket))  # noqa: PTH115
+            if self._is_private(str(path)):
+                path.unlink(missing_ok=True)
+                path.parent.rmdir()
 
     def stop(self) -> None:
         """Stop the server if this process started it, and wait until it has."""
