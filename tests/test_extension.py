@@ -6,6 +6,7 @@ import copy
 import doctest
 import functools
 import gc
+import importlib.metadata
 import inspect
 import pydoc
 import subprocess
@@ -23,6 +24,7 @@ from flask import Flask
 
 from flask_redis import extension as extension_module
 from flask_redis import Redis
+from flask_redis import topologies
 
 from .conftest import MakeApp
 from .harness.servers import Server
@@ -88,8 +90,9 @@ def test_the_context_wins_over_the_constructor(make_app: MakeApp, server: Server
 def test_no_application() -> None:
     """Without an application a command is a RuntimeError that says what to do."""
     redis = Redis()
-    with pytest.raises(RuntimeError, match=r"with app\.app_context\(\).*constructor"):
+    with pytest.raises(RuntimeError, match=r"with app\.app_context\(\).*constructor") as caught:
         redis.get("key")
+    assert caught.value.__context__ is None, "its traceback begins with another error"
     with pytest.raises(RuntimeError, match="constructor"):
         redis.get_app()
     with pytest.raises(RuntimeError, match="constructor"):
@@ -108,8 +111,9 @@ def test_application_without_this_extension(make_app: MakeApp) -> None:
             redis.get("key")
         with pytest.raises(RuntimeError, match=r"'shop'.*'REDIS'.*init_app"):
             Redis().get("key")
-    with make_app("bare").app_context(), pytest.raises(RuntimeError, match=r"'bare'.*'CACHE'"):
+    with make_app("bare").app_context(), pytest.raises(RuntimeError, match=r"'bare'.*'CACHE'") as caught:
         redis.get("key")
+    assert caught.value.__context__ is None, "its traceback begins with another error"
 
 
 def test_the_wrong_application_is_not_replaced_by_that_of_the_constructor(make_app: MakeApp, app: Flask) -> None:
@@ -493,6 +497,28 @@ def test_client_list_shows_who_drives(app: Flask, server: Server) -> None:
     with server.client() as client:
         names = [entry.get("lib-name", "") for entry in client.client_list()]
     assert "redis-py(flask-and-redis_v2.0.0)" in names
+
+
+def test_client_list_shows_the_library_of_the_application(make_app: MakeApp, server: Server) -> None:
+    """A name and version of the application's own stand before that."""
+    redis = Redis(make_app(URL=server.url, LIB_NAME="shop", LIB_VERSION="3.2"))
+    redis.ping()
+    with server.client() as client:
+        libraries = {(entry.get("lib-name"), entry.get("lib-ver")) for entry in client.client_list()}
+    assert ("shop(flask-and-redis_v2.0.0)", "3.2") in libraries
+
+
+def test_without_metadata(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application that is packed into one file, where no package has any, works too."""
+
+    def version(name: str) -> t.NoReturn:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    topologies._version.cache_clear()
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert topologies._version() == "unknown"
+    assert Redis(app).ping()
+    topologies._version.cache_clear()
 
 
 def test_from_url(app: Flask, server: Server) -> None:

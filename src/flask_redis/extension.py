@@ -373,8 +373,11 @@ def _forwarder(name: str, method: cabc.Callable[..., t.Any]) -> cabc.Callable[..
         context = _context.get(None)
         app: t.Any = context.app if context is not None else ("quart" in sys.modules and _quart_app()) or self.app
         try:
-            client = app.extensions[PLACE].built.get(self) or self._client()
+            client = app.extensions[PLACE].built.get(self)
         except (AttributeError, KeyError):
+            client = None
+        # Outside of the handler, for an error of its own without one of ours in front.
+        if client is None:
             client = self._client()
         return getattr(client, name)(*args, **kwargs)
 

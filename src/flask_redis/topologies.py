@@ -51,7 +51,8 @@ def build(settings: Settings, surroundings: Surroundings) -> t.Any:
         # The server may just be leaving with the process that started it, and redis-py 5 would not try again.
         settings = dataclasses.replace(settings, retry=3)
     breaker = surroundings.breakers.get(settings.prefix)
-    options = {**_introduction(settings.client_class), **settings.options, **resilience.options(settings, breaker)}
+    options = {**settings.options, **resilience.options(settings, breaker)}
+    _introduce(settings.client_class, options)
     client = _BUILDERS[settings.topology](settings, options, surroundings)
     if breaker is not None and settings.topology != "cluster":
         if not hasattr(client, "connection_pool"):
@@ -217,21 +218,29 @@ def close(client: t.Any) -> None:
             each.connection_pool.disconnect()
 
 
-def _introduction(client_class: type[t.Any]) -> dict[str, t.Any]:
-    """The arguments that let CLIENT LIST say who drives the connection, as far as *client_class* takes one."""
+def _introduce(client_class: type[t.Any], options: dict[str, t.Any]) -> None:
+    """Let CLIENT LIST say who drives the connection, beside what *options* say, as far as *client_class* can."""
     known = parameters(client_class)
     if "driver_info" in known:
-        return {"driver_info": _driver_info()}
-    if "lib_name" in known and known["lib_name"].default == "redis-py":
-        return {"lib_name": f"redis-py(flask-and-redis_v{_version()})"}
-    return {}
+        # Which would be in the place of these.
+        if options.get("driver_info") is None:
+            given = [options.pop(name, None) for name in ("lib_name", "lib_version")]
+            options["driver_info"] = _driver_info(*given)
+    elif "lib_name" in known and known["lib_name"].default == "redis-py":
+        options["lib_name"] = f"{options.get('lib_name') or 'redis-py'}(flask-and-redis_v{_version()})"
+
+
+@functools.cache
+def _driver_info(name: str | None, version: str | None) -> t.Any:
+    given: dict[str, t.Any] = {"name": name, "lib_version": version}
+    info = redis.DriverInfo(**{parameter: value for parameter, value in given.items() if value})
+    return info.add_upstream_driver("flask-and-redis", _version())
 
 
 @functools.cache
 def _version() -> str:
-    return importlib.metadata.version("Flask-And-Redis")
-
-
-@functools.cache
-def _driver_info() -> t.Any:
-    return redis.DriverInfo().add_upstream_driver("flask-and-redis", _version())
+    try:
+        return importlib.metadata.version("Flask-And-Redis")
+    except importlib.metadata.PackageNotFoundError:
+        # Applications that are packed into one file have none.
+        return "unknown"
