@@ -330,6 +330,7 @@ def test_a_client_in_its_place(make_app: MakeApp) -> None:
     client._redis_client = fakeredis.FakeRedis()
     assert client.set("key", "value")
     assert client._redis_client.get("key") == b"value"
+    client.close()
     client.init_app(make_app(URL="memory://"))
     assert client.get("key") is None
     with unittest.mock.patch.object(client, "_redis_client", fakeredis.FakeRedis()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc as cabc
 import os
 import ssl
 import sys
@@ -17,8 +18,11 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.retry import Retry
 
+from flask_redis import AsyncRedis
 from flask_redis import ConfigError
 from flask_redis import Redis
+from flask_redis import urls
+from flask_redis.config import _Value
 
 from .conftest import class_of
 from .conftest import MakeApp
@@ -219,7 +223,7 @@ def test_class_of_another_family(make_app: MakeApp) -> None:
     [
         ("no_such_module.Redis", "REDIS_CLASS is 'no_such_module.Redis', which cannot be imported"),
         ("redis.NoSuchClass", "REDIS_CLASS is 'redis.NoSuchClass', which cannot be imported"),
-        ("not a path", "REDIS_CLASS is 'not a path', which cannot be imported"),
+        ("not a path", "REDIS_CLASS is 'not a path'; accepted: a client class, or its dotted path"),
         ("redis.exceptions", "REDIS_CLASS is 'redis.exceptions', which is not a class"),
         (redis_py.Redis(), "REDIS_CLASS is .*; accepted: a client class, or its dotted path"),
         ("", "REDIS_CLASS is ''; accepted: a client class"),
@@ -407,6 +411,7 @@ def test_sentinel_kwargs(make_app: MakeApp) -> None:
         ("SENTINELS", [1], "a list of"),
         ("SENTINELS", [("one", 0)], "a list of"),
         ("SENTINELS", "one,,two", "a list of"),
+        ("SENTINELS", [("geheim@one", 26379)], "a list of"),
         ("SENTINEL_KWARGS", "geheim", "a mapping with names of redis-py's connection parameters"),
         ("SENTINEL_KWARGS", {"pasword": "geheim"}, "a mapping with names of redis-py's connection parameters"),
         ("SENTINEL_KWARGS", {"socket_timeout": "geheim"}, "a number of seconds above 0"),
@@ -422,11 +427,36 @@ def test_bad_sentinel_keys(key: str, value: t.Any, accepted: str, make_app: Make
     assert "geheim" not in str(caught.value)
 
 
-@pytest.mark.parametrize("config", [{"SENTINELS": "one"}, {"SENTINELS": ""}])
-def test_a_sentinel_without_a_service(config: dict[str, t.Any], make_app: MakeApp) -> None:
+@pytest.mark.parametrize(
+    ("config", "missing"),
+    [
+        ({"SENTINELS": "one"}, "REDIS_SENTINEL_SERVICE is not set"),
+        ({"SENTINELS": ""}, "REDIS_SENTINEL_SERVICE is not set"),
+        ({"SENTINEL_SERVICE": "shop"}, "REDIS_SENTINELS is not set"),
+    ],
+)
+def test_a_sentinel_without_a_service(config: dict[str, t.Any], missing: str, make_app: MakeApp) -> None:
     """Without a URL too, the sentinels and the service are needed."""
-    with pytest.raises(ConfigError, match="REDIS_SENTINEL"):
+    with pytest.raises(ConfigError, match=f"^{missing}; accepted: redis.sentinel://.*, or REDIS_SENTINELS and REDIS_S"):
         Redis(make_app(**config))
+
+
+@pytest.mark.parametrize(
+    ("config", "url"),
+    [
+        ({"UNIX_SOCKET_PATH": b"/run/redis.sock", "DB": 2}, "unix:///run/redis.sock?db=2"),
+        ({"URL": "valkey+unix:///run/valkey.sock"}, "valkey+unix:///run/valkey.sock?db=0"),
+    ],
+)
+def test_the_url_of_a_socket(config: dict[str, t.Any], url: str, make_app: MakeApp) -> None:
+    """It can be copied into a configuration."""
+    assert repr(Redis(make_app(**config))) == f"<Redis REDIS {url}>"
+
+
+def test_the_nodes_of_the_url_win(make_app: MakeApp) -> None:
+    """As all that it states."""
+    app = make_app(URL="redis+cluster://one:7000", STARTUP_NODES=[ClusterNode("two", 7000)])
+    assert repr(Redis(app)) == "<Redis REDIS redis+cluster://one:7000>"
 
 
 @pytest.mark.parametrize(
@@ -522,12 +552,22 @@ def test_unreadable_file(tmp_path: Path, make_app: MakeApp) -> None:
     """A file that cannot be read is an error with the key and the path."""
     with pytest.raises(ConfigError, match=r"^REDIS_URL_FILE '/no/such/file' cannot be read: No such file"):
         Redis(make_app(URL_FILE="/no/such/file"))
-    with pytest.raises(ConfigError, match=r"^REDIS_URL_FILE cannot be read: not the path of a text file"):
-        Redis(make_app(URL_FILE=3.5))
+    for value in (3.5, ""):
+        with pytest.raises(ConfigError, match=r"^REDIS_URL_FILE cannot be read: not the path of a text file"):
+            Redis(make_app(URL_FILE=value))
     file = tmp_path / "binary"
     file.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigError, match=r"^REDIS_PASSWORD_FILE .*binary'\)? cannot be read: not the path of a text"):
         Redis(make_app(PASSWORD_FILE=file))
+
+
+@pytest.mark.parametrize("name", ["URL", "PASSWORD"])
+def test_empty_file(name: str, make_app: MakeApp, tmp_path: Path) -> None:
+    """A secret that is not in its file, or not yet, is not the default of a local server without a password."""
+    file = tmp_path / "empty"
+    file.write_text("\n")
+    with pytest.raises(ConfigError, match=f"^The content of REDIS_{name}_FILE is empty"):
+        Redis(make_app(**{f"{name}_FILE": str(file)}))
 
 
 @pytest.mark.parametrize(("key", "value"), [("PASSWORD_FILE", "geheim"), ("URL_FILE", "redis://:geheim@localhost")])
@@ -585,7 +625,11 @@ def test_bad_url_in_a_file(tmp_path: Path, make_app: MakeApp) -> None:
         ("CONNECTION_POOL", "redis://example.com", "a Python object"),
         ("RETRY", "often", "a whole number from 0"),
         ("RETRY", -1, "a whole number from 0"),
-        ("RETRY_ON_ERROR", "ConnectionError", "a Python object"),
+        ("RETRY_ON_ERROR", "ConnectionError", "a list of exception classes"),
+        ("RETRY_ON_ERROR", ["ConnectionError"], "a list of exception classes"),
+        ("RETRY_ON_ERROR", [3], "a list of exception classes"),
+        ("HOST", "localhost:6380", "the port has a key of its own"),
+        ("HOST", "[::1]", "the port has a key of its own"),
         ("CIRCUIT_BREAKER", "perhaps", "true, false, or a mapping with fail_max and reset_timeout"),
         ("CIRCUIT_BREAKER", {"max": 3}, "a mapping with fail_max and reset_timeout"),
         ("CIRCUIT_BREAKER", {"fail_max": 0}, "a whole number from 1"),
@@ -607,12 +651,32 @@ def test_bad_secret(key: str, make_app: MakeApp) -> None:
     assert "12345" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["HOST", "PORT", "CONNECTION_POOL", "SOCKET_TIMEOUT"])
-def test_secret_in_the_wrong_key(key: str, make_app: MakeApp) -> None:
-    """The password in a URL is not shown in whatever key it was put by mistake."""
+PASSWORD = "correct-horse-battery-staple-7'Qx9$Lm2Vt4"
+
+
+@pytest.mark.parametrize("key", ["CLASS", "CONNECTION_POOL", "HOST", "PORT", "SENTINELS", "SOCKET_TIMEOUT"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "redis://me:{}@redis.internal.example.com:6379/0",
+        "redis://:{}",
+        "me:{}@redis.internal.example.com:6379",
+        "{}@redis",
+    ],
+)
+def test_secret_in_the_wrong_key(key: str, value: str, make_app: MakeApp) -> None:
+    """The password in a URL, or in a part of one, is not shown in whatever key it was put by mistake."""
     with pytest.raises(ConfigError, match=f"REDIS_{key} is ") as caught:
-        Redis(make_app(**{key: "redis://me:geheim@example.com:6379"}))
-    assert "geheim" not in str(caught.value)
+        Redis(make_app(**{"SENTINEL_SERVICE": "shop" if key == "SENTINELS" else None, key: value.format(PASSWORD)}))
+    pieces = {PASSWORD[start : start + 4] for start in range(len(PASSWORD) - 3)}
+    assert [piece for piece in pieces if piece in str(caught.value)] == []
+
+
+def test_no_secret_in_local_variables() -> None:
+    """What a traceback shows with them, as error trackers and pytest do, has no password either."""
+    url = urls.read("redis://me:geheim@example.com/1")
+    assert repr(url) == "<URL redis://me:***@example.com/1>"
+    assert "geheim" not in repr(_Value("REDIS_PASSWORD", "geheim"))
 
 
 def test_config_error_is_a_value_error() -> None:
@@ -628,6 +692,11 @@ def test_config_error_is_a_value_error() -> None:
         ("DECODE_RESPONSE", "DECODE_RESPONSES"),
         ("CIRCUIT_BRAKER", "CIRCUIT_BREAKER"),
         ("PASSWORT_FILE", "PASSWORD_FILE"),
+        ("URI", "URL"),
+        ("ULR", "URL"),
+        ("POTR", "PORT"),
+        ("HOSTNAME", "HOST"),
+        ("TIMEOUT", "SOCKET_TIMEOUT"),
     ],
 )
 def test_near_miss(key: str, likely: str, make_app: MakeApp) -> None:
@@ -635,6 +704,23 @@ def test_near_miss(key: str, likely: str, make_app: MakeApp) -> None:
     with pytest.warns(UserWarning, match=rf"REDIS_{key} is not a key of Flask-And-Redis: REDIS_{likely}\?") as caught:
         Redis(make_app(**{key: "1"}))
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("prefix", ["cache", "CACHE_", "cache_"])
+def test_a_prefix_that_no_key_has(prefix: str) -> None:
+    """A prefix in other letters than those of the keys, or with their underscore, is a warning that names theirs."""
+    app = Flask("app")
+    app.config["CACHE_URL"] = "redis://cache"
+    with pytest.warns(UserWarning, match=f"No key begins with {prefix}_, .*: is CACHE the prefix"):
+        Redis(app, prefix)
+
+
+@pytest.mark.parametrize("make", [Redis, AsyncRedis, lambda app: Redis().init_app(app)])
+def test_a_warning_names_the_line_of_the_application(make: cabc.Callable[[Flask], object], make_app: MakeApp) -> None:
+    """It says where the extension is initialised, not where in the package that was noticed."""
+    with pytest.warns(UserWarning, match="REDIS_URI") as caught:
+        make(make_app(URI="redis://localhost"))
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("key", ["LINKS_URL", "2_HOST", "A_SOCKET_TIMEOUT", "QUEUE", "COLOR", "TTL"])
@@ -645,6 +731,13 @@ def test_other_keys(key: str, make_app: MakeApp) -> None:
         Redis(make_app(**{key: "1"}))
 
 
+def test_keys_that_are_no_text(make_app: MakeApp) -> None:
+    """Neither are other keys of the configuration."""
+    app = make_app()
+    app.config[t.cast(str, 1)] = "one"
+    Redis(app)
+
+
 # --- RETRY and TLS ---------------------------------------------------------------------------------------------------
 
 
@@ -653,6 +746,21 @@ def test_retry_is_redis_pys_own(make_app: MakeApp) -> None:
     retry = Retry(NoBackoff(), 2)
     redis = Redis(make_app(RETRY=retry))
     assert retries(redis.connection) == 2
+
+
+class Tries:
+    """What is nearly redis-py's Retry."""
+
+    def call_with_retry(self) -> None:
+        """Whatever."""
+
+
+def test_retry_of_another_kind(make_app: MakeApp) -> None:
+    """An object that only looks like one is refused here, not where the client would look into it."""
+    with pytest.raises(
+        ConfigError, match=r"^REDIS_RETRY is <.*; accepted: a whole number from 0, or a redis\.retry\.Re"
+    ):
+        Redis(make_app(RETRY=Tries()))
 
 
 @pytest.mark.parametrize("number", [0, 3, "7"])

@@ -140,6 +140,13 @@ class FlaskRedis(Redis):
     def _redis_client(self) -> None:
         self._replacement = None
 
+    def close(self) -> None:
+        """Close the connections of the client that is used right now. The next command opens new ones."""
+        if self._replacement is None:
+            super().close()
+        else:
+            self._replacement.close()
+
     def _client(self) -> t.Any:
         return super()._client() if self._replacement is None else self._replacement
 

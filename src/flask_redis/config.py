@@ -10,9 +10,11 @@ import collections.abc as cabc
 import dataclasses
 import difflib
 import importlib
+import inspect
+import ipaddress
+import os
 import pkgutil
 import re
-import reprlib
 import ssl
 import sys
 import typing as t
@@ -162,7 +164,7 @@ def load(
     options = _location(values, topology) | _options(values, known)
     _refuse_what_has_no_effect(values, topology, options, retry, breaker)
     values.refuse_leftovers(client_class, known)
-    values.warn_of_near_misses(known)
+    values.warn_of_near_misses(config, known)
     return Settings(
         prefix=prefix,
         topology=topology,
@@ -193,6 +195,10 @@ class _Value(t.NamedTuple):
     in_url: bool = False
     keyword: bool = False
 
+    def __repr__(self) -> str:
+        # Tracebacks with local variables would show the password.
+        return f"<{type(self).__name__} {self.where}>"
+
 
 class _Values:
     """The values under one prefix, by the rest of their keys in lower case. Each is taken once."""
@@ -202,7 +208,7 @@ class _Values:
         self.prefix = prefix
         #: The key that each value taken so far came from.
         self.sources: dict[str, str] = {}
-        self._values = {k[len(start) :].lower(): _Value(k, v) for k, v in config.items() if k.startswith(start)}
+        self._values = {k[len(start) :].lower(): _Value(k, v) for k, v in config.items() if str(k).startswith(start)}
 
     def __contains__(self, name: str) -> bool:
         return name in self._values and self._values[name].value is not None
@@ -249,10 +255,13 @@ class _Values:
         try:
             content = Path(path).read_text("utf-8").rstrip("\r\n")
         except (OSError, TypeError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not the path of a text file"
+            reason = error.strerror if isinstance(error, OSError) and path else "not the path of a text file"
             # Somebody may have put the secret itself there.
             shown = f" {path!r}" if re.fullmatch(r"/[^@]*", str(path)) else ""
             raise ConfigError(f"{where}{shown} cannot be read: {reason}.") from None
+        if not content:
+            # That of a secret which is not there yet; the default would be a server without a password.
+            raise ConfigError(f"{_CONTENT_OF}{where} is empty.")
         self.put(name, _Value(f"{_CONTENT_OF}{where}", content))
 
     def rename(self, known: cabc.Container[str]) -> None:
@@ -269,26 +278,57 @@ class _Values:
                 likely = "".join(f" {near!r}?" for near in difflib.get_close_matches(name, known, 1))
                 raise ConfigError(f"{where}: {_path(client_class)} takes no {name!r}.{likely}")
 
-    def warn_of_near_misses(self, known: cabc.Iterable[str]) -> None:
+    def warn_of_near_misses(self, config: cabc.Iterable[str], known: cabc.Iterable[str]) -> None:
         """Warn of a key that is probably a misspelt one. All others are nobody's business."""
-        if not self._values:
-            return
+        start, other = f"{self.prefix}_", f"{self.prefix.upper().rstrip('_')}_"
+        if start != other and not (self.sources or self._values) and any(str(key).startswith(other) for key in config):
+            _warn(f"No key begins with {start}, but there are some with {other}: is {other[:-1]} the prefix?")
         names = {*known, *OWN_KEYS, *ALIASES, "host", "retry"}
         for name, (where, _, _, _) in self._values.items():
             # REDIS_LINKS_URL is the key of another prefix.
-            if name not in names and not any(name.endswith(f"_{other}") for other in names):
-                for likely in difflib.get_close_matches(name, names, 1, 0.85):
-                    warnings.warn(f"{where} is not a key of Flask-And-Redis: {self.key(likely)}?", stacklevel=5)
+            ours = name in names or any(name.endswith(f"_{known}") for known in names)
+            if not ours and (likely := _likely(name, names)):
+                _warn(f"{where} is not a key of Flask-And-Redis: {self.key(likely)}?")
+
+
+#: Other words for our keys.
+_OTHER_WORDS: t.Final = {
+    "database": "db",
+    "hostname": "host",
+    "pass": "password",
+    "retries": "retry",
+    "timeout": "socket_timeout",
+    "tls": "ssl",
+    "uri": "url",
+}
+
+
+def _likely(name: str, names: cabc.Collection[str]) -> str | None:
+    """Which of *names* was probably meant."""
+    # The first two because short words are never near enough.
+    found = [known for known in names if known == _OTHER_WORDS.get(name) or sorted(known) == sorted(name)]
+    return next(iter(found or difflib.get_close_matches(name, names, 1, 0.85)), None)
+
+
+def _warn(message: str) -> None:
+    """Warn of what the code outside of this package has done."""
+    level = 1
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, stacklevel=level)
 
 
 def _show(name: str, value: t.Any) -> str:
     """*value* for an error message; a secret is not shown."""
     if urls.SECRET.search(name) or name == "sentinel_kwargs":
         return "a secret that is not shown here"
-    if name == "url" and isinstance(value, str):
+    if isinstance(value, str) and (name == "url" or re.match(r"[a-z+]+://", value)):
         return repr(urls.mask(value))
-    # A URL, or a part of one, in the wrong key.
-    return re.sub(r"[^'\"]*@", "***@", reprlib.repr(value))
+    # A part of a URL in the wrong key. Masked first: what is cut out of the middle may be the "@".
+    shown = re.sub(r".*@", "***@", repr(value), flags=re.DOTALL)
+    return shown if len(shown) < 60 else f"{shown[:50]}..."
 
 
 def _path(client_class: type[t.Any]) -> str:
@@ -356,7 +396,7 @@ def _imported(key: str, path: str) -> type[t.Any]:
 
 
 def _class_or_path(value: t.Any) -> type[t.Any] | str:
-    if not isinstance(value, (type, str)) or not value:
+    if not isinstance(value, type) and not (isinstance(value, str) and re.fullmatch(r"[\w.:]+", value)):
         raise NotAcceptedError("a client class, or its dotted path, such as redis.Redis")
     return value
 
@@ -365,7 +405,8 @@ def _topology(values: _Values, url: urls.URL | None, client_class: type[t.Any]) 
     """The topology, which the URL states, or else the keys of one of them."""
     cluster = cluster_node_class(client_class) is not None
     if url is None:
-        return "sentinel" if "sentinels" in values else "cluster" if cluster else "standalone"
+        sentinel = "sentinels" in values or "sentinel_service" in values
+        return "cluster" if cluster else "sentinel" if sentinel else "standalone"
     topology = url.scheme.topology
     if cluster and topology == "standalone" and not url.scheme.unix:
         topology = "cluster"
@@ -395,6 +436,8 @@ def _lay_over(values: _Values, url: urls.URL, client_class: type[t.Any], known: 
         values.put(name, _Value(f"{key}: {name}", value, in_url=True))
     if "host" in url.stated:
         values.drop("unix_socket_path")
+    if url.nodes:
+        values.drop("startup_nodes")
 
 
 def _service(values: _Values, url: urls.URL | None) -> tuple[str, bool]:
@@ -406,9 +449,13 @@ def _service(values: _Values, url: urls.URL | None) -> tuple[str, bool]:
 
 
 def _missing_in_sentinel(values: _Values, url: urls.URL | None, name: str) -> ConfigError:
-    where = f"{values.key('url')} {url.shown!r} lacks" if url else f"{values.key(name)} is not set:"
+    what = (
+        f"{values.key('url')} {url.shown!r} lacks the {name.replace('_', ' ')}"
+        if url
+        else f"{values.key(name)} is not set"
+    )
     return ConfigError(
-        f"{where} the {name.replace('_', ' ')}; accepted: redis+sentinel://host:26379,host:26379/service, or"
+        f"{what}; accepted: redis+sentinel://host:26379,host:26379/service, or"
         f" {values.key('sentinels')} and {values.key('sentinel_service')}."
     )
 
@@ -440,7 +487,9 @@ def _sentinels(value: t.Any) -> tuple[tuple[str, int | None], ...]:
         if isinstance(value, str):
             return urls.split_addresses(value)
         return tuple(
-            urls.split_addresses(node)[0] if isinstance(node, str) else (str(node[0]), whole_from(1, 65535)(node[1]))
+            urls.split_addresses(node)[0]
+            if isinstance(node, str)
+            else (_host_of_a_node(node[0]), whole_from(1, 65535)(node[1]))
             for node in value
         )
     except (IndexError, KeyError, NotAcceptedError, TypeError):
@@ -481,7 +530,13 @@ def _sentinel_options(values: _Values, known: cabc.Mapping[str, Parameter]) -> c
 
 def _retry(value: t.Any) -> t.Any:
     """A number of retries, or any package's ``Retry``."""
-    return value if hasattr(value, "call_with_retry") else whole_from(0)(value)
+    # It has no public names for what a client of another kind is to be given.
+    if all(hasattr(value, name) for name in ("_backoff", "_retries", "_supported_errors", "call_with_retry")):
+        return value
+    try:
+        return whole_from(0)(value)
+    except NotAcceptedError as rejected:
+        raise NotAcceptedError(f"{rejected}, or a redis.retry.Retry") from None
 
 
 def _breaker(value: t.Any) -> cabc.Mapping[str, t.Any] | None:
@@ -541,6 +596,11 @@ def _host(value: t.Any) -> str:
     host = (host.decode("utf-8", "replace") if isinstance(host, bytes) else host).removeprefix("file://")
     if not host or "://" in host or (host[0] != "/" and re.search(r"[\s@]", host)):
         raise NotAcceptedError("a host name, an address or the path of a Unix socket; a URL has a key of its own")
+    if ":" in host and host[0] != "/":
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise NotAcceptedError("a host name or an address; the port has a key of its own") from None
     return host
 
 
@@ -586,7 +646,8 @@ def _describe(settings: Settings) -> str:
     if settings.topology == "cluster":
         return f"{settings.package}{tls}+cluster://{userinfo}{hosts}"
     if path:
-        return f"unix://{userinfo}{urllib.parse.quote(str(path))}?db={database}"
+        scheme = "unix" if settings.package == "redis" else f"{settings.package}+unix"
+        return f"{scheme}://{userinfo}{urllib.parse.quote(os.fsdecode(path))}?db={database}"
     address = _address(options.get("host") or "localhost", options.get("port") or 6379)
     return f"{settings.package}{tls}://{userinfo}{address}/{database}"
 

@@ -182,9 +182,7 @@ class Clients(cabc.Mapping[str, t.Any]):
 
 def _close(clients: list[t.Any]) -> None:
     for client in clients:
-        # A class of the user's need not have it.
-        if hasattr(client, "close"):
-            topologies.close(client)
+        topologies.close(client)
 
 
 class Extension:

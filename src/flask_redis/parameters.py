@@ -151,11 +151,6 @@ def number(value: t.Any) -> float:
     return converted
 
 
-def whole(value: t.Any) -> int:
-    """A whole number."""
-    return whole_from(None)(value)
-
-
 def whole_from(low: int | None, high: int | None = None) -> cabc.Callable[[t.Any], int]:
     """A converter for whole numbers from *low* to *high*, either of them open with None."""
     accepted = "a whole number" + ("" if low is None else f" from {low}") + ("" if high is None else f" to {high}")
@@ -172,6 +167,10 @@ def whole_from(low: int | None, high: int | None = None) -> cabc.Callable[[t.Any
         return converted
 
     return convert
+
+
+#: A converter for whole numbers.
+whole: t.Final = whole_from(None)
 
 
 def seconds(value: t.Any) -> float:
@@ -245,6 +244,16 @@ def verify_flags(value: t.Any) -> list[ssl.VerifyFlags]:
         raise NotAcceptedError("names of ssl.VerifyFlags separated by commas") from None
 
 
+def error_classes(value: t.Any) -> list[type[Exception]]:
+    """The exceptions after which a command is tried again."""
+    classes = [value] if isinstance(value, type) else value
+    if isinstance(classes, (list, tuple, set, frozenset)):
+        found = [each for each in classes if isinstance(each, type) and issubclass(each, Exception)]
+        if len(found) == len(classes):
+            return found
+    raise NotAcceptedError("a list of exception classes")
+
+
 def cache_config(value: t.Any) -> t.Any:
     """The configuration of client-side caching: redis-py's object, a truth value, or a mapping of its parameters."""
     # Not before redis-py 5.1, as the parameter itself.
@@ -280,7 +289,7 @@ CONVERTERS: t.Final[cabc.Mapping[str, Converter]] = {
     "port": whole_from(1, 65535),
     "protocol": whole_from(2, 3),
     "redis_connect_func": python_object,
-    "retry_on_error": python_object,
+    "retry_on_error": error_classes,
     "socket_connect_timeout": seconds,
     "socket_keepalive": boolean,
     "socket_keepalive_options": python_object,

@@ -62,7 +62,7 @@ def _options_of_a_cluster(settings: Settings, retry: t.Any) -> dict[str, t.Any]:
 
 def _converted(retry: t.Any, settings: Settings) -> t.Any:
     """A ``Retry`` of another package, or of the other kind of client, for the client of *settings*."""
-    converted = _retry(settings, "NoBackoff", 0)
+    converted = no_retry(settings)
     exceptions = importlib.import_module(f"{settings.package}.exceptions")
     converted._backoff = retry._backoff
     converted._retries = retry._retries
@@ -90,7 +90,8 @@ class Breaker:
     pybreaker holds a lock while it guards a call, which would let one command through at a time. So it is told of the
     outcomes of calls that it does not make: it counts, and keeps the state. What counts:
 
-    - A reply is a success, whatever it says. An open socket is none: that of a server that hangs opens, too.
+    - A reply is a success, whatever it says, but that the server still loads its data: for redis-py that is a
+      ConnectionError. An open socket is none: that of a server that hangs opens, too.
     - Each attempt that fails is a failure, also one that redis-py makes again.
     - A cluster fails when none of its nodes can be reached, or when it says itself that it is down. One node that fails
       shall not make the others unreachable.

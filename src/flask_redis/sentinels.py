@@ -6,10 +6,12 @@ import collections.abc as cabc
 import contextlib
 import contextvars
 import copy
+import functools
 import inspect
 import typing as t
 
 
+@functools.cache
 def manager_class(base: type[t.Any]) -> type[t.Any]:
     """A subclass of a ``Sentinel``, for asyncio or not.
 
@@ -23,7 +25,7 @@ def manager_class(base: type[t.Any]) -> type[t.Any]:
         def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
             super().__init__(*args, **kwargs)
             for client in self.sentinels:
-                client.__class__ = _client_class(type(client))
+                client.__class__ = _client_class(t.cast(t.Any, type(client)))
 
         def discover_master(self, service_name: str) -> t.Any:
             with self._alone() as alone, _reasons():
@@ -65,6 +67,7 @@ def _reasons() -> cabc.Iterator[None]:
         _failures.reset(token)
 
 
+@functools.cache
 def _client_class(base: type[t.Any]) -> type[t.Any]:
     class Client(base):  # type: ignore[misc]
         def execute_command(self, *args: t.Any, **kwargs: t.Any) -> t.Any:

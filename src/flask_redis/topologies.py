@@ -212,7 +212,9 @@ def clients(client: t.Any) -> list[t.Any]:
 def close(client: t.Any) -> None:
     """Close the connections of *client*, and those to the sentinels. It opens new ones when it is used again."""
     for each in clients(client):
-        each.close()
+        # A class of the user's need not have it.
+        if hasattr(each, "close"):
+            each.close()
         # redis-py 5.0.0 leaves those of the pool open.
         if getattr(each, "auto_close_connection_pool", True) and hasattr(each, "connection_pool"):
             each.connection_pool.disconnect()

@@ -12,7 +12,7 @@ from .parameters import NotAcceptedError
 from .parameters import TRUE
 
 #: Names of configuration keys and URL options whose values are not shown.
-SECRET: t.Final = re.compile(r"password|passwd|secret|token|credential", re.IGNORECASE)
+SECRET: t.Final = re.compile(r"password|passwd|passphrase|secret|token|credential|key\b", re.IGNORECASE)
 
 
 class Scheme(t.NamedTuple):
@@ -78,6 +78,10 @@ class URL(t.NamedTuple):
     nodes: tuple[tuple[str, int | None], ...] = ()
     #: The name in a ``memory://`` or ``embedded://`` URL.
     name: str = ""
+
+    def __repr__(self) -> str:
+        # Tracebacks with local variables would show the password.
+        return f"<{type(self).__name__} {self.shown}>"
 
 
 def read(url: str) -> URL:
@@ -214,7 +218,7 @@ def _split_address(address: str) -> tuple[str | None, int | None]:
     """The host and port of ``host``, ``host:port``, ``[IPv6]:port`` or the empty text."""
     if "," in address:
         raise NotAcceptedError("one host; several take a redis+sentinel:// or redis+cluster:// URL")
-    match = re.fullmatch(r"(?:\[([0-9A-Za-z:.%]+)\]|([^\[\]:]*))(?::([0-9]*))?", address)
+    match = re.fullmatch(r"(?:\[([0-9A-Za-z:.%]+)\]|([^\[\]:@\s]*))(?::([0-9]*))?", address)
     if match is None:
         raise NotAcceptedError("host or host:port (in a password, special characters are percent-escaped)")
     port = CONVERTERS["port"](match[3]) if match[3] else None
