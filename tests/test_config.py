@@ -316,7 +316,7 @@ def test_url_is_written_back(make_app: MakeApp) -> None:
 
 
 BAD_URLS = {
-    "localhost:6379": r"REDIS_URL is '\*\*\*'; accepted: a URL that begins with one of redis://",
+    "localhost:6379": r"REDIS_URL is '\*\*\*'; accepted: a URL, with a scheme, such as redis://localhost",
     "http://me:geheim@host": r"'http://me:\*\*\*@host'.*redis://",
     "redis://:geheim@host:99999": r"'redis://:\*\*\*@host:99999'.*from 1 to 65535",
     "redis://:geheim@host:port": r"'redis://:\*\*\*@host:port'.*host or host:port",

@@ -87,6 +87,15 @@ def test_the_context_wins_over_the_constructor(make_app: MakeApp, server: Server
     assert redis.connection is mine.extensions["redis"]["REDIS"]
 
 
+@pytest.mark.parametrize("prefix", ["", 5, b"REDIS"])
+def test_a_prefix_that_is_none(prefix: t.Any, make_app: MakeApp) -> None:
+    """No key can begin with it, so it is an error, and not the default server."""
+    with pytest.raises(ValueError, match=r"config prefix is .*; accepted: .*'REDIS'"):
+        Redis(make_app(), prefix)
+    with pytest.raises(ValueError, match="config prefix is"):
+        Redis().init_app(make_app(), prefix)
+
+
 def test_no_application() -> None:
     """Without an application a command is a RuntimeError that says what to do."""
     redis = Redis()

@@ -193,7 +193,7 @@ class Extension:
     _prefix: str | None = None
 
     def __init__(self, app: App | None = None, config_prefix: str | None = None) -> None:
-        self._prefix = config_prefix
+        self._prefix = _checked(config_prefix)
         if app is not None:
             self.app = unwrapped(app)
             self.init_app(app)
@@ -213,10 +213,10 @@ class Extension:
             has one prefix: that of the constructor if it was given there, else the first one given here, else
             ``"REDIS"``.
         :raises ConfigError: if the configuration cannot be used.
-        :raises ValueError: if the prefix is taken on this application, or this object has another one.
+        :raises ValueError: if the prefix is none, is taken on this application, or this object has another one.
         """
         app = unwrapped(app)
-        prefix = config_prefix or self.config_prefix
+        prefix = _checked(config_prefix) or self.config_prefix
         if self._prefix not in {None, prefix}:
             raise ValueError(
                 f"This {type(self).__name__} has the config prefix {self._prefix!r}, and cannot take {prefix!r} too:"
@@ -288,6 +288,12 @@ class Extension:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             value = getattr(self._client(), name)
             return _forwarder(name, value).__get__(self) if inspect.isroutine(value) else value
+
+
+def _checked(prefix: str | None) -> str | None:
+    if prefix is not None and (not isinstance(prefix, str) or not prefix):
+        raise ValueError(f"The config prefix is {prefix!r}; accepted: what keys begin with, such as 'REDIS'.")
+    return prefix
 
 
 def clients_for(app: Flask) -> Clients:

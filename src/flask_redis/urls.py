@@ -92,7 +92,9 @@ def read(url: str) -> URL:
     name, separator, _ = url.partition("://")
     scheme = SCHEMES.get(name.lower())
     _refuse_celery(url)
-    if not separator or scheme is None:
+    if not separator:
+        raise NotAcceptedError("a URL, with a scheme, such as redis://localhost:6379/0")
+    if scheme is None:
         raise NotAcceptedError("a URL that begins with one of " + ", ".join(f"{known}://" for known in SCHEMES))
     if "#" in url:
         raise NotAcceptedError("a URL without '#' (in a password it is written %23)")
