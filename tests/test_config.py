@@ -706,6 +706,19 @@ def test_near_miss(key: str, likely: str, make_app: MakeApp) -> None:
     assert len(caught) == 1
 
 
+@pytest.mark.parametrize("url", ["redis://localhost", "redis+sentinel://localhost/shop", "redis+cluster://localhost"])
+def test_tls_that_is_not_used(url: str, make_app: MakeApp) -> None:
+    """A certificate does not mean that anything is encrypted, so it is a warning; unless somebody says so."""
+    with pytest.warns(UserWarning, match="^REDIS_SSL_CA_CERTS has no effect: without REDIS_SSL nothing is encrypted"):
+        Redis(make_app(URL=url, SSL_CA_CERTS="/etc/ca.pem"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Redis(make_app(URL=url, SSL_CA_CERTS="/etc/ca.pem", SSL=False))
+        Redis(make_app(URL=url.replace("redis", "rediss", 1), SSL_CA_CERTS="/etc/ca.pem"))
+        for other in "memory://", "unix:///run/redis.sock":
+            Redis(make_app(URL=other, SSL_CA_CERTS="/etc/ca.pem"))
+
+
 @pytest.mark.parametrize("prefix", ["cache", "CACHE_", "cache_"])
 def test_a_prefix_that_no_key_has(prefix: str) -> None:
     """A prefix in other letters than those of the keys, or with their underscore, is a warning that names theirs."""

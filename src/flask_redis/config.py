@@ -572,7 +572,7 @@ def _location(values: _Values, topology: str) -> dict[str, t.Any]:
 def _refuse_what_has_no_effect(
     values: _Values, topology: str, options: cabc.Mapping[str, t.Any], retry: t.Any, breaker: t.Any
 ) -> None:
-    """Raise ConfigError for keys that redis-py would ignore beside each other."""
+    """Raise ConfigError for keys that redis-py would ignore beside each other, and warn of TLS that is not used."""
     for name, value in {"retry": retry, "circuit_breaker": breaker}.items():
         if value is not None and options.get("connection_pool") is not None:
             raise ConfigError(
@@ -581,6 +581,10 @@ def _refuse_what_has_no_effect(
     if options.get("single_connection_client") and (breaker is not None or topology in {"memory", "embedded"}):
         beside = "a circuit breaker" if breaker is not None else f"{topology}://"
         raise ConfigError(f"{values.key('single_connection_client')} is set; accepted beside {beside}: false.")
+    over_network = topology in {"standalone", "sentinel", "cluster"} and "unix_socket_path" not in options
+    unused = sorted(name for name in options if name.startswith("ssl_"))
+    if unused and over_network and "ssl" not in values.sources and "connection_pool" not in options:
+        _warn(f"{values.sources[unused[0]]} has no effect: without {values.key('ssl')} nothing is encrypted.")
     if options.get("ssl") and options.get("unix_socket_path"):
         raise ConfigError(f"{values.sources['ssl']} asks for TLS; accepted beside a Unix socket: none.")
     for name in "cache", "cache_config":
