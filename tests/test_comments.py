@@ -12,11 +12,14 @@ import subprocess
 import sys
 import threading
 import typing as t
+from html import unescape
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+
+from flask_redis import ConfigError
 
 from .comments_app import board
 from .comments_app import create_app
@@ -732,6 +735,27 @@ def test_redis_is_down(app: Flask, prefix: str, url: str) -> None:
     assert "The board takes a short break." in answer.text
 
 
+@pytest.mark.parametrize(
+    ("url", "fields"),
+    [
+        ("/threads/1", {"comment": "\n  With <b>lemon!"}),
+        ("/threads/new", {"title": "Tea & milk", "comment": ""}),
+        ("/threads/1/delete", {}),
+    ],
+)
+def test_what_was_sent_is_not_lost(tmp_path: Path, url: str, fields: dict[str, str]) -> None:
+    """What somebody sends while Redis is down is on the error page, in a form that sends it again."""
+    with environment():
+        app = create_app(NOWHERE, str(tmp_path))
+    anna = logged_in(app, "Anna")
+    answer = anna.post(url, data={"csrf_token": token(anna.get("/login")), **fields})
+    assert answer.status_code == 503
+    areas = re.findall(r'<textarea id="(\w+)" name="\1" [^>]*>\n(.*?)</textarea>', answer.text, re.DOTALL)
+    assert {name: unescape(text) for name, text in areas} == fields
+    again = anna.post(url, data={"csrf_token": token(answer), **fields})
+    assert (again.status_code, again.text) == (503, answer.text)
+
+
 def test_connections_that_redis_has_dropped(visitor: FlaskClient) -> None:
     """After a restart of Redis, the connections that it has closed are no reason for an error page."""
     board.start_thread("Anna", "Tea")
@@ -746,6 +770,19 @@ def test_an_app_is_made_without_redis(tmp_path: Path) -> None:
     with environment():
         app = create_app(NOWHERE, str(tmp_path))
     assert app.test_client().get("/login").status_code == 200
+
+
+# The debug toolbar
+
+
+def test_the_toolbar_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package is missing that is to be shown, the error says what to install."""
+    monkeypatch.setitem(sys.modules, "flask_debugtoolbar", None)
+    with (
+        environment(FLASK_DEBUG_TB_ENABLED="true"),
+        pytest.raises(ConfigError, match=r"pip install 'Flask-And-Redis\[debugtoolbar\]'"),
+    ):
+        create_app(NOWHERE, str(tmp_path))
 
 
 # The command line

@@ -14,6 +14,7 @@ from flask import Response
 
 from . import errors
 from . import secret
+from . import toolbar
 from . import views
 from .board import content
 from .board import links
@@ -50,8 +51,6 @@ def create_app(config: cabc.Mapping[str, t.Any] | None = None, instance_path: st
     app.register_blueprint(views.bp)
     errors.init_app(app)
     if app.config.get("DEBUG_TB_ENABLED"):
-        from . import toolbar
-
         # Before the next line: what Flask is told first about a response, it does last.
         toolbar.init_app(app)
     app.after_request(_add_security_headers)

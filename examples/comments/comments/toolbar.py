@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from flask import Flask
 from flask import Response
-from flask_debugtoolbar import DebugToolbarExtension
+
+from flask_redis import ConfigError
 
 
 def init_app(app: Flask) -> None:
-    """Let the pages of *app* say what they ask of Redis."""
+    """Let the pages of *app* say what they ask of Redis.
+
+    :raises ConfigError: if Flask-DebugToolbar is not installed.
+    """
+    try:
+        from flask_debugtoolbar import DebugToolbarExtension
+    except ImportError:
+        raise ConfigError(
+            "DEBUG_TB_ENABLED needs an optional package: pip install 'Flask-And-Redis[debugtoolbar]'"
+        ) from None
     app.config["DEBUG_TB_PANELS"] = [
         "flask_redis.debugtoolbar.RedisPanel",
         "flask_debugtoolbar.panels.timer.TimerDebugPanel",
