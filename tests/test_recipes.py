@@ -7,7 +7,10 @@ import concurrent.futures
 import contextlib
 import http.client
 import importlib
+import os
+import re
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -29,7 +32,10 @@ from flask_redis import Redis
 
 from .conftest import MakeApp
 from .harness.ports import free_port
+from .harness.processes import children_of
+from .harness.processes import is_alive
 from .harness.processes import Process
+from .harness.processes import start_python
 from .harness.servers import Server
 from .harness.waiting import wait_until
 
@@ -202,6 +208,12 @@ def test_on_a_machine_without_redis(recipe: Recipe, monkeypatch: pytest.MonkeyPa
 
 if FLASK_RQ:
 
+    def test_two_queues(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a machine without Redis, RQ's worker and Flask-RQ's do not take each other's jobs."""
+        monkeypatch.delenv("REDIS_URL")
+        urls = {recipe(name).create_app().config["REDIS_URL"] for name in ("rq_jobs", "flask_rq_jobs")}
+        assert urls == {"embedded://rq_jobs", "embedded://flask_rq_jobs"}
+
     def test_flask_rq_jobs(recipe: Recipe, server: Server) -> None:
         """Flask-RQ's queue and worker are on the extension's connections."""
         module = recipe("flask_rq_jobs")
@@ -239,9 +251,9 @@ def test_socketio_chat(recipe: Recipe, server: Server) -> None:
     with serving_elsewhere(server, "socketio_chat") as url, socketio.SimpleClient() as client:
         client.connect(url, transports=["polling"])
         client.emit("say", "Hello")
-        assert client.receive(10) == ["said", {"number": 1, "text": "Hello"}]
+        assert client.receive(60) == ["said", {"number": 1, "text": "Hello"}]
         run_flask(server, "socketio_chat", "announce", "Tea is ready")
-        assert client.receive(10) == ["said", {"number": 2, "text": "Tea is ready"}]
+        assert client.receive(60) == ["said", {"number": 2, "text": "Tea is ready"}]
 
 
 @pytest.mark.parametrize(
@@ -259,7 +271,7 @@ def test_server_sent_events(name: str, channel: str, event: bytes, recipe: Recip
         return bool(app.test_client().post("/news", data="Tea is ready").status_code < 300)
 
     def read(port: int) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", "/events")
             with connection.getresponse() as response:
@@ -271,7 +283,7 @@ def test_server_sent_events(name: str, channel: str, event: bytes, recipe: Recip
         wait_until(lambda: readers() == 1)
         assert others(server) == []
         assert publish()
-        assert reader.result(10) == event
+        assert reader.result(60) == event
         # The web server notices when it cannot send.
         wait_until(lambda: publish() and readers() == 0)
 
@@ -460,6 +472,63 @@ def test_json_documents(recipe: Recipe, server: Server) -> None:
         assert (answer.json, answer.mimetype) == (document, "application/json")
     assert client.get("/documents/two").status_code == 404
     assert 0 < server.client().ttl("document:one") <= 24 * 60 * 60
+
+
+# The servers of docs/topologies.md
+
+
+@pytest.fixture
+def servers_py(tmp_path: Path) -> cabc.Iterator[tuple[Path, int]]:
+    """The script, with free ports in the place of its own, and the last of these ports that it takes."""
+    page = (FOLDER.parent.parent / "docs" / "topologies.md").read_text("utf-8")
+    match = re.search(r"```python\n(# servers\.py\n.*?)```", page, re.DOTALL)
+    assert match
+    last = 0
+
+    def port(_: re.Match[str]) -> str:
+        nonlocal last
+        last = free_port(10_000)
+        return str(last)
+
+    script = tmp_path / "servers.py"
+    script.write_text(re.sub(r"\b70\d\d\b", port, match[1]))
+    (tmp_path / "temporary").mkdir()
+    yield script, last
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def start_servers(script: Path, *arguments: str) -> Process:
+    """Run the script, with a directory for temporary files beside it."""
+    return start_python(script, *arguments, env={"TMPDIR": str(script.with_name("temporary"))})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_servers_stop(servers_py: tuple[Path, int], number: signal.Signals) -> None:
+    """A signal to the script alone ends its servers."""
+    with start_servers(servers_py[0], "sentinel") as process:
+        process.wait_for_line("Ready")
+        servers = children_of(process.pid)
+        assert len(servers) == 5
+        os.kill(process.pid, number)
+        assert process.wait() == 0, process
+    assert not any(map(is_alive, servers))
+
+
+def test_servers_beside_a_stranger(servers_py: tuple[Path, int], server: Server) -> None:
+    """Where another server has one of the ports, the script says so, and ends those that it has started."""
+    script, last_port = servers_py
+    script.write_text(script.read_text().replace(str(last_port), str(server.port)))
+    with start_servers(script, "sentinel") as process:
+        process.wait_for_line(f"Is port {server.port} taken?")
+        assert process.wait() == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["custer"], ["sentinel", "cluster"]])
+def test_servers_are_told_which(servers_py: tuple[Path, int], arguments: list[str]) -> None:
+    """Without its one argument the script says what it is, and starts nothing."""
+    with start_servers(servers_py[0], *arguments) as process:
+        process.wait_for_line(r"^Usage: python servers\.py sentinel\|cluster$")
+        assert process.wait() == 1
 
 
 def test_every_recipe_is_documented_and_tested() -> None:

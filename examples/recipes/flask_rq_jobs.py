@@ -32,7 +32,7 @@ def count_words(text: str) -> int:
 def create_app() -> Flask:
     """An application whose jobs are in its Redis."""
     app = Flask(__name__)
-    app.config["REDIS_URL"] = os.environ.get("REDIS_URL", "embedded://")
+    app.config["REDIS_URL"] = os.environ.get("REDIS_URL", "embedded://flask_rq_jobs")
     redis.init_app(app)
     pool = app.extensions["redis"]["REDIS"].connection_pool
     app.config["RQ_CONNECTION"] = {"connection_pool": pool}

@@ -33,7 +33,7 @@ def count_words(text: str) -> int:
 def create_app() -> Flask:
     """An application whose jobs are in its Redis, and the command that does them."""
     app = Flask(__name__)
-    app.config["REDIS_URL"] = os.environ.get("REDIS_URL", "embedded://")
+    app.config["REDIS_URL"] = os.environ.get("REDIS_URL", "embedded://rq_jobs")
     redis.init_app(app)
 
     @app.post("/texts")
