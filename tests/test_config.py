@@ -28,6 +28,7 @@ from .conftest import class_of
 from .conftest import MakeApp
 from .harness.proxy import Proxy
 from .harness.servers import Server
+from .harness.waiting import wait_until
 
 
 @pytest.fixture
@@ -630,6 +631,8 @@ def test_bad_url_in_a_file(tmp_path: Path, make_app: MakeApp) -> None:
         ("RETRY_ON_ERROR", [3], "a list of exception classes"),
         ("HOST", "localhost:6380", "the port has a key of its own"),
         ("HOST", "[::1]", "the port has a key of its own"),
+        ("UNIX_SOCKET_PATH", "", "the path of a Unix socket"),
+        ("UNIX_SOCKET_PATH", True, "the path of a Unix socket"),
         ("CIRCUIT_BREAKER", "perhaps", "true, false, or a mapping with fail_max and reset_timeout"),
         ("CIRCUIT_BREAKER", {"max": 3}, "a mapping with fail_max and reset_timeout"),
         ("CIRCUIT_BREAKER", {"fail_max": 0}, "a whole number from 1"),
@@ -790,12 +793,14 @@ def test_a_broken_connection_is_tried_again(scheme: str, make_app: MakeApp, serv
         redis = Redis(make_app(URL=f"{scheme}://127.0.0.1:{proxy.port}", RETRY=3))
         assert redis.set("key", "value")
         proxy.drop()
+        received = proxy.bytes_from_clients
 
         def come_back() -> None:
+            wait_until(lambda: proxy.bytes_from_clients > received)
             proxy.heal()
             proxy.cut()
 
-        thread = threading.Timer(0.2, come_back)
+        thread = threading.Thread(target=come_back)
         thread.start()
         assert redis.get("key") == b"value"
         thread.join()

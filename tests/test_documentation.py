@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import threading
 import typing as t
 import urllib.error
 import urllib.request
@@ -38,6 +37,7 @@ from flask_redis.parameters import parameters
 
 from .harness.ports import free_port
 from .harness.processes import Process
+from .harness.proxy import Proxy
 from .harness.servers import Server
 from .harness.tls import TlsServer
 from .harness.waiting import wait_until
@@ -168,11 +168,14 @@ class Reader:
             subprocess.run(["make", "-n", *arguments], cwd=ROOT, check=True, capture_output=True)
         elif first == "curl":
             address = re.sub(r"http://127\.0\.0\.1:\d+", self._address, arguments[0])
-            with urllib.request.urlopen(address, timeout=10) as response:  # noqa: S310
+            with urllib.request.urlopen(address, timeout=60) as response:  # noqa: S310
                 assert response.read().decode().strip() == shown
         elif first in SERVERS and (first != "flask" or arguments[-1] == "run"):
             self._start(words, shown or SERVERS[first])
         else:
+            if "ping" in words and "--timeout" not in words:
+                # The default of a second is too short for a machine that is busy.
+                words += ["--timeout", "20"]
             if "cli" in words and shutil.which("redis-cli") is None and shutil.which("valkey-cli") is None:
                 pytest.skip("there is no redis-cli on the PATH")
             done = subprocess.run(
@@ -333,7 +336,7 @@ def security(reader: Reader, request: pytest.FixtureRequest) -> cabc.Generator[N
     app = Flask("app")
     app.config["REDIS_URL"] = "redis://shop:secret@" + reader.replaced["localhost:6379"]
     Redis(app)
-    assert health.check(app)[0].ok
+    assert health.check(app, 20)[0].ok
 
 
 @contextlib.contextmanager
@@ -372,11 +375,11 @@ def recording(reader: Reader, request: pytest.FixtureRequest) -> cabc.Generator[
     app.config.update(reader.namespace["app"].config)
     code = compile(VIEWS, reader.folder / "shop/views.py", "exec")
     exec(code, {"app": app, "Redis": Redis})  # noqa: S102
-    server.pause()
-    timer = threading.Timer(0.2, server.resume)
-    timer.start()
-    response = app.test_client().get("/")
-    timer.join()
+    # Each way, so that every command is a slow one.
+    with Proxy(server.port) as proxy:
+        app.config["REDIS_URL"] = proxy.url
+        proxy.delay(0.06)
+        response = app.test_client().get("/")
     said = [f"Server-Timing: {response.headers['Server-Timing']}", *log.messages]
     while reader.messages:
         message = reader.messages.pop()
@@ -574,6 +577,7 @@ def samples(file: Path) -> dict[str, tuple[list[t.Any], list[t.Any]]]:
         "class, or its dotted path": (["redis.RedisCluster", redis.Redis], ["soon", 1]),
         "codec": (["latin-1"], ["soon"]),
         "codec error handler": (["replace"], ["soon"]),
+        "exception classes": ([[OSError], (OSError, KeyError)], ["OSError", ["OSError"]]),
         "mapping": ([{"password": "hush"}], ["soon"]),
         "name, address or path": (["redis.example.com", "::1", "/run/redis.sock"], ["redis://localhost"]),
         "names of `ssl.VerifyFlags`": (["VERIFY_X509_STRICT,VERIFY_X509_TRUSTED_FIRST"], ["soon"]),
@@ -599,6 +603,8 @@ def test_types(row: Row, tmp_path: Path) -> None:
     if row.since and row.version(asyncio) > as_numbers(redis.__version__):
         return
     beside: dict[str, t.Any] = {"REDIS_CLASS": redis.RedisCluster} if cluster else {}
+    if row.name.startswith("ssl_"):
+        beside["REDIS_SSL"] = True
     if row.name.startswith("sentinel"):
         beside |= {"REDIS_SENTINELS": "one", "REDIS_SENTINEL_SERVICE": "mymaster"}
     taken, refused = samples(tmp_path / "file")[re.sub(", (seconds|bytes)$", "", row.kind)]

@@ -196,6 +196,16 @@ def text(value: t.Any) -> str | bytes:
     raise NotAcceptedError("text (in a variable for from_prefixed_env, between double quotes)")
 
 
+def socket_path(value: t.Any) -> str | bytes:
+    """The path of a Unix socket."""
+    try:
+        if path := text(value):
+            return path
+    except NotAcceptedError:
+        pass
+    raise NotAcceptedError("the path of a Unix socket")
+
+
 def codec(value: t.Any) -> str:
     """The name of a codec."""
     try:
@@ -306,6 +316,6 @@ CONVERTERS: t.Final[cabc.Mapping[str, Converter]] = {
     "ssl_keyfile": text,
     "ssl_min_version": tls_version,
     "ssl_password": text,
-    "unix_socket_path": text,
+    "unix_socket_path": socket_path,
     "username": text,
 }
