@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import importlib.util
+import inspect
 import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -25,6 +27,8 @@ from redis.retry import Retry
 
 from flask_redis import AsyncRedis
 from flask_redis import cli
+from flask_redis import ConfigError
+from flask_redis import FlaskRedis
 from flask_redis import Redis
 
 from .conftest import MakeApp
@@ -46,6 +50,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(app: Flask, *arguments: str) -> Result:
     """The outcome of ``flask redis`` with these arguments."""
+    if "ping" in arguments and "--timeout" not in arguments:
+        # The default of a second is too short for a machine that is busy.
+        arguments += ("--timeout", "20")
     result = app.test_cli_runner().invoke(args=["redis", *arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
     assert not [line for line in result.output.splitlines() if len(line) > COLUMNS and not line.startswith("Error")]
@@ -60,6 +67,7 @@ def add(app: Flask, **urls: str) -> None:
 
 
 APP = """
+import inspect
 import json
 import os
 from pathlib import Path
@@ -167,7 +175,7 @@ def test_ping_a_slow_server(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) 
 
 def test_ping_as_a_process(flask: Run, server: Server) -> None:
     """As a container's health check: the status says it all, and a server that hangs does not make it hang."""
-    done = flask("redis", "ping", REDIS_URL=server.url)
+    done = flask("redis", "ping", "--timeout", "20", REDIS_URL=server.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("REDIS  ")
     server.pause()
@@ -176,7 +184,7 @@ def test_ping_as_a_process(flask: Run, server: Server) -> None:
     took = time.monotonic() - start
     assert (done.returncode, done.stderr) == (1, "")
     assert "  No answer within 0.5 s.\n" in done.stdout
-    assert took < 10
+    assert took < 30
     server.resume()
 
 
@@ -233,8 +241,6 @@ def test_config(make_app: MakeApp, tmp_path: Path) -> None:
         CHARSET="latin-1",
         RETRY=0,
         CIRCUIT_BREAKER={"fail_max": 3, "reset_timeout": 2.5},
-        SSL_PASSWORD="hush",
-        SSL_CERT_REQS=ssl.CERT_REQUIRED,
         CLIENT_NAME=b"shop",
         RETRY_ON_ERROR=[OSError, ValueError],
     )
@@ -257,11 +263,8 @@ def test_config(make_app: MakeApp, tmp_path: Path) -> None:
     assert found["retry"] == ("REDIS_RETRY", "0")
     assert found["circuit_breaker"] == ("REDIS_CIRCUIT_BREAKER", "fail_max 3, reset_timeout 2.5")
     assert found["encoding"] == ("REDIS_CHARSET", "latin-1")
-    assert found["ssl_password"] == ("REDIS_SSL_PASSWORD", "***")
-    assert found["ssl_cert_reqs"] == ("REDIS_SSL_CERT_REQS", "CERT_REQUIRED")
     assert found["retry_on_error"] == ("REDIS_RETRY_ON_ERROR", "builtins.OSError, builtins.ValueError")
     assert found["client_name"] == ("REDIS_CLIENT_NAME", "shop")
-    assert found["max_connections"] == ("default", "none")
 
 
 def test_config_of_a_url_in_a_file(make_app: MakeApp, tmp_path: Path) -> None:
@@ -336,13 +339,185 @@ def test_config_of_sentinel_and_cluster(make_app: MakeApp) -> None:
     assert found["role"] == ("REDIS_URL", "replica")
     assert found["db"] == ("REDIS_URL", "2")
     assert found["sentinel_kwargs"] == ("REDIS_SENTINEL_KWARGS", "***")
-    assert not found.keys() & {"host", "port", "retry", "startup_nodes"}
+    assert not found.keys() & {"host", "port", "startup_nodes"}
     found = description(app, "REDIS_KEYS")
     assert found["sentinels"] == ("REDIS_KEYS_SENTINELS", "one:1")
     assert found["sentinel_service"] == ("REDIS_KEYS_SENTINEL_SERVICE", "shop")
     assert description(app, "REDIS_CLUSTER")["startup_nodes"] == ("REDIS_CLUSTER_URL", "one:6379, two:7")
     assert description(app, "REDIS_NODE")["startup_nodes"] == ("REDIS_NODE_HOST", "one:6379")
     assert description(app, "REDIS_START")["startup_nodes"][0] == "REDIS_START_STARTUP_NODES"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"HOST": "localhost"},
+        {"URL": "unix:///run/redis.sock"},
+        {"URL": "valkey://localhost", "SOCKET_TIMEOUT": 2},
+        {"URL": "redis+sentinel://localhost/shop"},
+        {"URL": "redis+sentinel://localhost/shop", "RETRY_ON_ERROR": [OSError]},
+        {"URL": "redis+sentinel://localhost/shop", "RETRY_ON_ERROR": [OSError], "CIRCUIT_BREAKER": True},
+        {"URL": "valkey+sentinel://localhost/shop", "MAX_CONNECTIONS": 1234567},
+        {"URL": "memory://", "CIRCUIT_BREAKER": True},
+        {"URL": "embedded://"},
+        {"URL": "embedded://", "RETRY": 1},
+        {"SOCKET_CONNECT_TIMEOUT": None, "MAX_CONNECTIONS": None},
+        {"SOCKET_TIMEOUT": 1234567.5},
+    ],
+    ids=str,
+)
+def test_config_is_what_the_client_does(config: dict[str, t.Any], make_app: MakeApp) -> None:
+    """What nobody has set is what connections and their pool have, which the client's own parameters do not say."""
+    app = make_app(**config)
+    redis = Redis(app)
+    pool: t.Any = redis.connection.connection_pool
+    connection = pool.make_connection()
+
+    def number(name: str) -> float | None:
+        _, value = description(app)[name]
+        return None if value == "none" else float(value)
+
+    assert number("retry") == connection.retry._retries
+    assert number("max_connections") == pool.max_connections
+    assert number("socket_timeout") == connection.socket_timeout
+    assert number("socket_connect_timeout") == connection.socket_connect_timeout
+
+
+@pytest.mark.parametrize(
+    ("key", "more"),
+    [
+        ("default", {}),
+        ("REDIS_RETRY", {"RETRY": 2}),
+        ("REDIS_CLUSTER_ERROR_RETRY_ATTEMPTS", {"CLUSTER_ERROR_RETRY_ATTEMPTS": 1}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts.*:DeprecationWarning")
+def test_config_of_a_cluster_is_what_it_does(
+    key: str, more: dict[str, t.Any], make_app: MakeApp, cluster_group: ClusterGroup
+) -> None:
+    """The retries of a cluster are those of the whole, whatever the key, and the pool is that of a node."""
+    app = make_app(URL=f"redis+cluster://127.0.0.1:{cluster_group.servers[0].port}", **more)
+    cluster: t.Any = Redis(app).connection
+    number = cluster.cluster_error_retry_attempts if redis_py.VERSION[0] < 6 else cluster.retry.get_retries()
+    (found,) = json.loads(run(app, "config", "--json").stdout)
+    assert found["values"]["retry"] == {"source": key, "value": number}
+    (node, *_) = cluster.get_nodes()
+    pool = cluster.get_redis_connection(node).connection_pool
+    assert found["values"]["max_connections"] == {"source": "default", "value": pool.max_connections}
+
+
+def test_config_of_large_numbers(make_app: MakeApp) -> None:
+    """A number is shown with all its digits, and no others."""
+    app = make_app(MAX_CONNECTIONS=1234567, SOCKET_TIMEOUT=1234567, HEALTH_CHECK_INTERVAL=0, SLOW_COMMAND=0.0625)
+    app.config["REDIS_CIRCUIT_BREAKER"] = {"fail_max": 1234567, "reset_timeout": 1234567}
+    Redis(app)
+    found = {name: value for name, (_, value) in description(app).items()}
+    assert (found["max_connections"], found["socket_timeout"]) == ("1234567", "1234567")
+    assert (found["health_check_interval"], found["slow_command"]) == ("0", "0.0625")
+    assert found["circuit_breaker"] == "fail_max 1234567, reset_timeout 1234567"
+
+
+def test_config_that_is_none(make_app: MakeApp) -> None:
+    """None is a value like others, with its key, unless it is the same as nothing."""
+    app = make_app(
+        HOST="localhost",
+        SOCKET_TIMEOUT=None,
+        CLIENT_NAME=None,
+        MAX_CONNECTIONS=None,
+        CONNECTION_POOL=None,
+        UNIX_SOCKET_PATH=None,
+    )
+    Redis(app)
+    found = description(app)
+    by_default = inspect.signature(redis_py.Redis).parameters["socket_timeout"].default is None
+    assert found["socket_timeout"] == ("default" if by_default else "REDIS_SOCKET_TIMEOUT", "none")
+    assert "client_name" not in found
+    assert found["host"] == ("REDIS_HOST", "localhost")
+    assert found["max_connections"][0] == "default"
+    assert "unix_socket_path" not in found
+
+
+class Few(redis_py.RedisCluster):
+    """A cluster client that takes nothing else."""
+
+    def __init__(self, startup_nodes: t.Any = None, retry: t.Any = None) -> None:
+        super().__init__(startup_nodes=startup_nodes, retry=retry)
+
+
+def test_config_of_a_class_with_few_parameters(make_app: MakeApp) -> None:
+    """Of a class that does not say what it does by default, nothing is made up."""
+    app = make_app(CLASS=Few, URL="redis+cluster://localhost", NONE_CLASS=dict)
+    Redis(app)
+    Redis(app, "REDIS_NONE")
+    found = description(app)
+    assert found["retry"] == ("default", "none")
+    assert not found.keys() & {"max_connections", "socket_timeout", "socket_connect_timeout"}
+    assert description(app, "REDIS_NONE").keys() == {"class", "circuit_breaker"}
+
+
+def test_config_in_json(make_app: MakeApp) -> None:
+    """Programs get values with their types, and no secret either."""
+    app = make_app(
+        URL="rediss://:hush@localhost:7000/3",
+        MAX_CONNECTIONS=1234567,
+        SSL_PASSWORD="hush",
+        SSL_CERT_REQS=ssl.CERT_REQUIRED,
+        SOCKET_TIMEOUT=None,
+        RETRY=Retry(NoBackoff(), 7),
+        RETRY_ON_ERROR=[OSError],
+        CIRCUIT_BREAKER={"reset_timeout": 2.5},
+        CACHE_URL="memory://",
+    )
+    Redis(app)
+    Redis(app, "REDIS_CACHE")
+    result = run(app, "config", "--json")
+    assert "hush" not in result.stdout
+    found, cache = json.loads(result.stdout)
+    url = "rediss://:***@localhost:7000/3"
+    assert (found["prefix"], found["topology"], found["url"]) == ("REDIS", "standalone", url)
+    assert (cache["prefix"], cache["topology"]) == ("REDIS_CACHE", "memory")
+    values = found["values"]
+    assert values["password"] == {"source": "REDIS_URL", "value": "***"}
+    assert values["ssl_password"] == {"source": "REDIS_SSL_PASSWORD", "value": "***"}
+    assert values["socket_timeout"]["value"] is None
+    assert values["decode_responses"] == {"source": "default", "value": False}
+    assert {name: values[name]["value"] for name in ("port", "max_connections", "retry", "ssl_cert_reqs")} == {
+        "port": 7000,
+        "max_connections": 1234567,
+        "retry": 7,
+        "ssl_cert_reqs": "CERT_REQUIRED",
+    }
+    assert values["retry_on_error"]["value"] == ["builtins.OSError"]
+    assert values["circuit_breaker"]["value"] == {"reset_timeout": 2.5}
+
+
+@pytest.mark.parametrize("arguments", [["ping"], ["ping", "--json"], ["config"], ["config", "--json"], ["cli"]])
+def test_no_connection(arguments: list[str], make_app: MakeApp) -> None:
+    """Without a connection the commands say so, and fail: what went wrong in init_app may have been caught."""
+    app = make_app(PORT="wrong")
+    with pytest.raises(ConfigError):
+        Redis(app)
+    result = run(app, *arguments)
+    assert result.exit_code == 1
+    assert result.output == "Error: The application 'app' has no Redis: call init_app() of one with it.\n"
+
+
+def test_a_connection_that_nobody_knows(make_app: MakeApp) -> None:
+    """A FlaskRedis with a provider of its own may have any client: the commands know of none, and say so."""
+
+    class Notes:
+        @classmethod
+        def from_url(cls, url: str) -> Notes:
+            """Return an object."""
+            return cls()
+
+    app = make_app()
+    client = FlaskRedis.from_custom_provider(Notes, app)
+    for command in "ping", "config", "cli":
+        result = run(app, command)
+        assert result.exit_code == 1
+        assert "Nothing is known of the connections of 'app'" in result.output
+    assert isinstance(client.connection, Notes)
 
 
 def test_config_as_it_was_at_init_app(make_app: MakeApp) -> None:
@@ -370,6 +545,8 @@ exit 7
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._directory = directory
         directory.mkdir()
+        # What an embedded server tidies up with.
+        (directory / "rm").symlink_to(shutil.which("rm") or "")
         monkeypatch.setenv("PATH", str(directory))
         monkeypatch.setattr(os, "execvpe", self._become)
         self._ended = subprocess.CompletedProcess[str]([], 0, "")
@@ -676,7 +853,7 @@ if importlib.util.find_spec("quart"):
         app = Quart("app")
         app.config["REDIS_URL"] = server.url
         redis = AsyncRedis(t.cast(t.Any, app))
-        result = app.test_cli_runner().invoke(args=["redis", "ping"])
+        result = app.test_cli_runner().invoke(args=["redis", "ping", "--timeout", "20"])
         assert result.exit_code == 0
         assert f"redis://127.0.0.1:{server.port}/0" in result.output
         assert app.make_shell_context()["redis"] is redis

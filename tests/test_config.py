@@ -177,6 +177,12 @@ def test_none_is_not_set(key: str, connection_kwargs: ConnectionKwargs) -> None:
     assert connection_kwargs(**{key: None})["port"] == 6379
 
 
+def test_none_beside_other_keys(make_app: MakeApp) -> None:
+    """Where None is the default, it changes nothing of the rest."""
+    app = make_app(HOST="redis.example.com", CONNECTION_POOL=None, SSL_CA_CERTS=None)
+    assert repr(Redis(app)) == "<Redis REDIS redis://redis.example.com:6379/0>"
+
+
 # --- CLASS -----------------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,9 @@ __all__ = ["browser"]
 
 ROOT: t.Final = Path(__file__).parents[1]
 
+# Milliseconds, on a machine that is busy.
+expect.set_options(timeout=30_000)
+
 
 def config_for(server: Server) -> dict[str, str]:
     """The two databases of the app, on *server*."""
@@ -66,7 +69,7 @@ def page(browser: Browser, site: str) -> cabc.Iterator[Page]:
             complaints.append(message.text)
 
     context = browser.new_context(base_url=site, viewport={"width": 1200, "height": 600})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     page.on("console", console)
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -163,3 +166,20 @@ def test_the_panel(page: Page, server: Server, tmp_path: Path) -> None:
         if "DEBUGTOOLBAR_PNG" in os.environ:
             # Without the page behind it shining through.
             page.screenshot(path=os.environ["DEBUGTOOLBAR_PNG"], style="#flDebug #flDebugToolbar { opacity: 1 }")
+
+
+def test_a_narrow_window(page: Page) -> None:
+    """In a narrow window the commands stay readable, and the bars are a scroll away."""
+    page.set_viewport_size({"width": 500, "height": 600})
+    page.goto("/")
+    panel = open_panel(page)
+    edges, cell = panel.bounding_box(), panel.locator("tbody td").first.bounding_box()
+    assert edges
+    assert cell
+    assert cell["width"] > 200
+    bar = panel.locator("rect").first
+    bar.scroll_into_view_if_needed()
+    place = bar.bounding_box()
+    assert place
+    assert edges["x"] <= place["x"]
+    assert place["x"] + place["width"] <= edges["x"] + edges["width"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import enum
 import functools
+import importlib
 import shutil
 import textwrap
 import typing as t
@@ -20,6 +21,7 @@ if t.TYPE_CHECKING:
 
     from .config import Settings
     from .health import Result
+    from .parameters import Parameter
 
 
 def register(app: Flask) -> None:
@@ -43,12 +45,13 @@ def group() -> None:
 _prefixes = click.option(
     "--prefix", "prefixes", multiple=True, metavar="PREFIX", help="Only this connection. May be given several times."
 )
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print a list in JSON.")
 
 
 @group.command("ping")
 @_prefixes
 @click.option("--timeout", default=1.0, show_default=True, help="Seconds, for all of them together.")
-@click.option("--json", "as_json", is_flag=True, help="Print a list in JSON.")
+@_as_json
 @click.pass_context
 def ping_command(context: click.Context, prefixes: tuple[str, ...], timeout: float, as_json: bool) -> None:
     """Ask the server of every connection whether it answers.
@@ -74,15 +77,21 @@ def ping_command(context: click.Context, prefixes: tuple[str, ...], timeout: flo
 
 @group.command("config")
 @_prefixes
+@_as_json
 @click.pass_context
-def config_command(context: click.Context, prefixes: tuple[str, ...]) -> None:
+def config_command(context: click.Context, prefixes: tuple[str, ...], as_json: bool) -> None:
     """Show what every connection is configured with, and where from.
 
     Beside each value stands the configuration key that states it: the URL's, its own, or that of a file. Values that
     nobody set are "default". Secrets are not shown.
     """
-    descriptions = ("\n".join(_description(settings)) for settings in _connections(context, prefixes).values())
-    click.echo("\n\n".join(descriptions))
+    found = _connections(context, prefixes).values()
+    if as_json:
+        import json
+
+        click.echo(json.dumps([_description(settings) for settings in found], indent=2))
+    else:
+        click.echo("\n\n".join("\n".join(_lines(settings)) for settings in found))
 
 
 @group.command("cli")
@@ -120,7 +129,7 @@ def cli_command(context: click.Context, prefix: str | None, arguments: tuple[str
     try:
         target = console.target_of(settings, health.clients_of(_app(context))._surroundings)
     except Exception as error:
-        raise click.ClickException(f"{settings.url}: {health.without_secrets(settings, error)}") from error
+        raise click.ClickException(f"{settings.url}: {health.reason(settings, error)}") from error
     arguments_for = console.for_iredis if Path(program).stem == "iredis" else console.for_redis_cli
     options, environment = arguments_for(target)
     console.run([program, *options, *arguments], environment, stay=settings.topology == "embedded")
@@ -134,10 +143,16 @@ def _app(context: click.Context) -> Flask:
 def _connections(context: click.Context, prefixes: cabc.Collection[str]) -> dict[str, Settings]:
     from . import health
 
+    app = _app(context)
     try:
-        return health.connections(_app(context), prefixes)
+        found = health.connections(app, prefixes)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--prefix") from None
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+    if not found:
+        raise click.ClickException(f"Nothing is known of the connections of {app.name!r}: another class makes them.")
+    return found
 
 
 # What ping prints
@@ -214,10 +229,11 @@ _USUAL: t.Final = (
 )
 
 
-def _description(settings: Settings) -> cabc.Iterator[str]:
-    values = _values(settings)
-    names = [name for name in _USUAL if name in values] + sorted(settings.sources.keys() & values.keys() - {*_USUAL})
-    rows = [(name, _source(settings, name), _shown(name, values[name])) for name in names]
+def _lines(settings: Settings) -> cabc.Iterator[str]:
+    rows = [
+        (name, found["source"], _shown(name, found["value"]))
+        for name, found in _description(settings)["values"].items()
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield _wrapped(f"{settings.prefix}  {settings.topology}  {settings.url}", 2)
     for name, source, value in rows:
@@ -225,11 +241,21 @@ def _description(settings: Settings) -> cabc.Iterator[str]:
         yield _wrapped(start + value, len(start))
 
 
+def _description(settings: Settings) -> dict[str, t.Any]:
+    """What JSON can hold, without secrets."""
+    values = _values(settings)
+    names = [name for name in _USUAL if name in values] + sorted(settings.sources.keys() & values.keys() - {*_USUAL})
+    return {
+        "prefix": settings.prefix,
+        "topology": settings.topology,
+        "url": settings.url,
+        "values": {name: {"source": _source(settings, name), "value": _plain(name, values[name])} for name in names},
+    }
+
+
 def _values(settings: Settings) -> dict[str, t.Any]:
     """What there is to know, by the rest of the keys in lower case."""
-    from .parameters import parameters
-
-    known = parameters(settings.client_class)
+    known = _known(settings)
     where = "sentinels" if settings.topology == "sentinel" else "startup_nodes"
     values: dict[str, t.Any] = {
         **{name: known[name].default for name in _USUAL if name in known},
@@ -243,27 +269,58 @@ def _values(settings: Settings) -> dict[str, t.Any]:
     if settings.topology == "sentinel":
         values.update(sentinel_service=settings.name, role="replica" if settings.replica else "master")
         values.update(sentinel_kwargs=settings.sentinel_options)
-        # It is that of the connections, which the client's does not say.
-        values.pop("retry", None)
+    if "retry" in known:
+        values["retry"] = _retry(settings, known)
+    # What None means here: as many as a pool has by itself, and as long as for an answer.
+    if values.get("max_connections", 0) is None:
+        values["max_connections"] = importlib.import_module(settings.module).ConnectionPool().max_connections
+    if values.get("socket_connect_timeout", 0) is None:
+        values["socket_connect_timeout"] = values.get("socket_timeout")
+    return {name: value for name, value in values.items() if _applies(settings, name)}
+
+
+def _known(settings: Settings) -> dict[str, Parameter]:
+    """The parameters with their defaults, of which the connections of a Sentinel's pool have their own."""
+    from .parameters import parameters
+
+    known = parameters(settings.client_class)
+    if settings.topology != "sentinel":
+        return known
+    return known | parameters(importlib.import_module(f"{settings.module}.connection").Connection)
+
+
+def _retry(settings: Settings, known: cabc.Mapping[str, Parameter]) -> t.Any:
+    """The number of retries, or an object that has it."""
+    from .topologies import EMBEDDED_RETRIES
+
+    options = settings.options
     if settings.retry is not None:
-        values["retry"] = settings.retry
-    return {name: value for name, value in values.items() if _applies(settings, name, value)}
+        return settings.retry
+    if settings.topology == "embedded":
+        return EMBEDDED_RETRIES
+    if settings.topology == "cluster":
+        name = "cluster_error_retry_attempts"
+        return options.get(name, known.get(name, known["retry"]).default)
+    if known["retry"].default is not None:
+        return known["retry"].default
+    # A connection without a Retry. A circuit breaker brings one, which tries once.
+    again = options.get("retry_on_timeout") or options.get("retry_on_error")
+    return int(bool(again) and settings.breaker is None)
 
 
-def _applies(settings: Settings, name: str, value: t.Any) -> bool:
-    """Whether there is such a value, and it was set or would make a difference."""
-    if name in {"host", "port"} and "unix_socket_path" in settings.options:
+def _applies(settings: Settings, name: str) -> bool:
+    """Whether this was set, or would make a difference."""
+    if name in {"host", "port"} and settings.options.get("unix_socket_path"):
         return False
+    if name == "unix_socket_path":
+        return bool(settings.options.get(name))
     if name in settings.sources or name == "class":
         return True
-    if "connection_pool" in settings.options:
+    if settings.options.get("connection_pool") is not None:
         return False
     if name in {"host", "port"}:
         return settings.topology == "standalone"
-    if name in {"username", "password", "ssl"}:
-        return settings.topology not in {"memory", "embedded"}
-    # None is a number of retries that redis-py sets elsewhere.
-    return value is not None or name not in {"retry", "startup_nodes", "unix_socket_path"}
+    return name not in {"username", "password", "ssl"} or settings.topology not in {"memory", "embedded"}
 
 
 def _source(settings: Settings, name: str) -> str:
@@ -273,32 +330,45 @@ def _source(settings: Settings, name: str) -> str:
         return sources.get(name) or sources.get("url") or sources.get("host") or "default"
     if name == "unix_socket_path":
         return sources.get(name) or sources["host"]
+    if name == "retry":
+        return sources.get(name) or sources.get("cluster_error_retry_attempts") or "default"
     return sources.get(name, "default")
 
 
 def _shown(name: str, value: t.Any) -> str:
-    """*value* as a reader would set it. Of an object whose text nobody knows, which may hold a secret, the class."""
+    """What :func:`_plain` returns, as a reader would set it."""
+    if value is None:
+        return "off" if name == "circuit_breaker" else "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(_shown(name, each) for each in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{limit} {_shown(limit, number)}" for limit, number in value.items()) or "on"
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _plain(name: str, value: t.Any) -> t.Any:
+    """*value* as JSON has it. Of an object whose text nobody knows, which may hold a secret, the class."""
+    from . import health
     from . import urls
 
     if value is None:
-        return "off" if name == "circuit_breaker" else "none"
+        return None
     if urls.SECRET.search(name) or name == "sentinel_kwargs":
         return "***"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
+    value = health.as_text(value)
     if isinstance(value, str):
         return urls.mask(value) if "://" in value else value
     if isinstance(value, enum.Enum):
         return value.name
     if isinstance(value, (int, float)):
-        return f"{value:g}"
+        return value
     if isinstance(value, list):
-        return ", ".join(_shown(name, each) for each in value)
+        return [_plain(name, each) for each in value]
     if name == "circuit_breaker":
-        return ", ".join(f"{limit} {number:g}" for limit, number in value.items()) or "on"
+        return dict(value)
     if name == "retry":
-        return str(value._retries)
+        return value._retries
     kind = value if isinstance(value, type) else type(value)
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -612,10 +612,12 @@ def _options(values: _Values, known: cabc.Mapping[str, Parameter]) -> dict[str, 
     """The arguments of the client class."""
     options = {}
     for name in values.names() & known.keys():
+        where = values.where(name)
         value = values.take(name, known[name].convert)
-        # None is "not set", unless it is a value of its own: no timeout, say.
-        if value is not None or known[name].optional:
+        # None is "not set", unless it is a value of its own that is not the default: no timeout, say.
+        if value is not None or (known[name].optional and known[name].default is not None):
             options[name] = value
+            values.sources.setdefault(name, where)
     if options.get("ssl") and "ssl_check_hostname" in known:
         # redis-py 5 does not compare the host name unless it is told to, and cannot do so without a certificate.
         verified = options.get("ssl_cert_reqs", "required") not in {"none", ssl.CERT_NONE}

@@ -26,6 +26,7 @@ from .extension import Clients
 from .extension import PLACE
 from .parameters import cluster_node_class
 from .parameters import parameters
+from .recording import without_arguments
 
 if t.TYPE_CHECKING:
     from flask.sansio.app import App
@@ -98,7 +99,7 @@ def check(app: App, timeout: float = 1.0, prefixes: cabc.Collection[str] = ()) -
         except concurrent.futures.TimeoutError:
             found["error"] = f"No answer within {timeout:g} s."
         except Exception as error:  # noqa: BLE001
-            found["error"] = without_secrets(settings, error)
+            found["error"] = reason(settings, error)
         breaker = surroundings.breakers.get(settings.prefix)
         results.append(
             Result(
@@ -121,8 +122,12 @@ def clients_of(app: t.Any) -> Clients:
     app = getattr(app, "_get_current_object", lambda: app)()
     found = app.extensions.get(PLACE)
     if not isinstance(found, Clients):
-        raise RuntimeError(f"The application {app.name!r} has no Redis: call init_app() of one with it.")
+        raise _no_connection(app)
     return found
+
+
+def _no_connection(app: t.Any) -> RuntimeError:
+    return RuntimeError(f"The application {app.name!r} has no Redis: call init_app() of one with it.")
 
 
 def connections(app: t.Any, prefixes: cabc.Collection[str] = ()) -> dict[str, Settings]:
@@ -131,25 +136,31 @@ def connections(app: t.Any, prefixes: cabc.Collection[str] = ()) -> dict[str, Se
     :raises ValueError: if there is none with one of the prefixes.
     :raises RuntimeError: if there is none at all.
     """
-    known = {prefix: settings for prefix, (_, settings) in clients_of(app).connections().items()}
+    clients = clients_of(app)
+    known = {prefix: settings for prefix, (_, settings) in clients.connections().items()}
+    # Of a FlaskRedis with a provider of its own there may be no settings.
+    if not known and not clients.others:
+        raise _no_connection(app)
     for prefix in prefixes:
         if prefix not in known:
             raise ValueError(f"{prefix!r} is no config prefix of this application; there are: {', '.join(known)}.")
     return {prefix: settings for prefix, settings in known.items() if not prefixes or prefix in prefixes}
 
 
-def without_secrets(settings: Settings, error: Exception) -> str:
-    """The text of *error*, in one line.
-
-    A server or proxy that does not know a command repeats its arguments in the error, and HELLO's may be the password.
-    """
-    text = re.sub(r",? with args beginning with:.*", "", " ".join(str(error).split()))
+def reason(settings: Settings, error: Exception) -> str:
+    """The text of *error* in one line, without secrets, and what it has to do with the configuration."""
+    text = without_arguments(" ".join(str(error).split()))
     options = {**settings.options, **(settings.sentinel_options or {})}
     options.update(getattr(options.get("connection_pool"), "connection_kwargs", {}))
     for name, value in options.items():
         if urls.SECRET.search(name) and isinstance(value, (str, bytes)) and value:
-            secret = value if isinstance(value, str) else value.decode("utf-8", "replace")
-            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+            text = re.sub(rf"(?<!\w){re.escape(as_text(value))}(?!\w)", "***", text)
+    # The sentinels have a password of their own.
+    key = "SENTINEL_KWARGS" if text.startswith("No master found") else "PASSWORD"
+    wanted = f"A password is required, and {settings.prefix}_{key} states none."
+    refused = "(HELLO must be called with the client already authenticated|Authentication required)[^;]*"
+    text = re.sub(refused, lambda _: wanted, text)
+    text = re.sub("unknown command .SENTINEL.", r"\g<0>: it is no sentinel that listens there.", text)
     return text or type(error).__name__
 
 
@@ -245,7 +256,7 @@ def _ask(client: t.Any, settings: Settings) -> _Answer:
         # A proxy need not know it.
         reply = []
     pairs = reply.items() if isinstance(reply, cabc.Mapping) else zip(reply[::2], reply[1::2], strict=False)
-    fields = {_text(name): _text(value) for name, value in pairs}
+    fields = {as_text(name): as_text(value) for name, value in pairs}
     start = time.perf_counter()
     # That this user may not send it is an answer, too.
     with contextlib.suppress(exceptions.NoPermissionError):
@@ -267,5 +278,6 @@ def _ask_cluster(cluster: t.Any, settings: Settings) -> _Answer:
     return _ask(cluster.get_redis_connection(cluster.get_default_node()), settings)
 
 
-def _text(value: t.Any) -> t.Any:
+def as_text(value: t.Any) -> t.Any:
+    """*value*, as text if it is bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

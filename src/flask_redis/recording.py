@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 import os
+import re
 import sys
 import time
 import typing as t
@@ -81,7 +82,7 @@ def recording() -> cabc.Iterator[Recording]:
     try:
         yield found
     finally:
-        found.ended = True
+        found.end()
         _recordings.set(before)
 
 
@@ -104,13 +105,18 @@ class Recording:
     def __init__(self) -> None:
         #: When it began, as ``time.perf_counter()`` has it.
         self.start: float = time.perf_counter()
-        #: Whether nothing is added any more. A task of the block, with the context of the block, may go on for ever.
+        #: Whether nothing is added any more.
         self.ended: bool = False
         self.commands: list[Command] = []
         # When each read was made last, and when each argument was part of a write.
         self._moments = itertools.count(1)
         self._reads: dict[tuple[t.Any, ...], int] = {}
         self._writes: dict[int, int] = {}
+
+    def end(self) -> None:
+        """Add nothing any more, and let go of what was sent: a task of the block may go on for ever with it."""
+        self.ended = True
+        self._reads, self._writes = {}, {}
 
     def repeats(self, prefix: str, name: str, args: cabc.Sequence[t.Any], texts: cabc.Sequence[str]) -> bool:
         """Whether the command is a read that has been recorded, and not written to since."""
@@ -128,6 +134,19 @@ class Recording:
 
 _recordings: contextvars.ContextVar[tuple[Recording, ...]]
 _recordings = contextvars.ContextVar("flask_redis.recordings", default=())
+
+
+def _running() -> tuple[Recording, ...]:
+    """The recordings that what is sent here and now belongs to. From those that have ended, this task parts here."""
+    found = _recordings.get()
+    if any(recording.ended for recording in found):
+        found = tuple(recording for recording in found if not recording.ended)
+        _recordings.set(found)
+    return found
+
+
+#: Whether a slow command is being logged. What the log handlers send is not logged, or it would never end.
+_logging: contextvars.ContextVar[bool] = contextvars.ContextVar("flask_redis.logging", default=False)
 
 
 class _Call:
@@ -154,10 +173,14 @@ class _Call:
         for recording in self._recordings:
             if not recording.ended:
                 recording.commands.append(self._command(recording, duration, error))
-        if self._watch.log and duration >= self._watch.slow:
+        if self._watch.log and duration >= self._watch.slow and not _logging.get():
             command = self._command(Recording(), duration, error)
             if command.name not in _WAITING and "BLOCK" not in command.args:
-                self._watch.log("%s: %s took %.3f s, at %s", command.prefix, command, duration, command.line)
+                token = _logging.set(True)
+                try:
+                    self._watch.log("%s: %s took %.3f s, at %s", command.prefix, command, duration, command.line)
+                finally:
+                    _logging.reset(token)
 
     def _command(self, recording: Recording, duration: float, error: BaseException | None) -> Command:
         prefix = self._watch.prefix
@@ -289,7 +312,7 @@ def _cluster_pipeline_class(base: type[t.Any], watch: Watch) -> type[t.Any]:
 
         def execute_command(self, *args: t.Any, **options: t.Any) -> t.Any:
             execute = super().execute_command
-            if watch.asyncio or not (watch.log or _recordings.get()):
+            if watch.asyncio or not (watch.log or _running()):
                 # For asyncio it is the pipeline, or what sends nothing before it is awaited.
                 result = execute(*args, **options)
             else:
@@ -339,7 +362,7 @@ def _call(
     **kwargs: t.Any,
 ) -> t.Any:
     """Call *function*, which sends *commands*."""
-    if not commands or not (watch.log or _recordings.get()):
+    if not commands or not (watch.log or _running()):
         return function(*args, **kwargs)
     call = _Call(watch, commands, pipeline)
     return (_awaited if watch.asyncio else _called)(call, function, *args, **kwargs)
@@ -433,7 +456,15 @@ def _said(error: object, *args: tuple[str, ...]) -> str | None:
     if _HIDDEN in args:
         # redis-py's messages may have the arguments of the command that failed.
         return type(error).__name__
-    return _shortened(f"{type(error).__name__}: {error}".removesuffix(": "), _CHARACTERS[1])
+    return _shortened(f"{type(error).__name__}: {without_arguments(str(error))}".removesuffix(": "), _CHARACTERS[1])
+
+
+def without_arguments(message: str) -> str:
+    """The error *message* of a server that does not know a command, without the arguments that it repeats.
+
+    Those of the HELLO with which a connection begins are the password.
+    """
+    return re.sub(r",? with args beginning with:.*", "", message, flags=re.DOTALL)
 
 
 def _shortened(text: str, length: int) -> str:

@@ -39,7 +39,7 @@ def _asgi(app: t.Any, prefix: str) -> t.Any:
             async def send_timed(message: dict[str, t.Any]) -> None:
                 if message["type"] == "http.response.start":
                     # What follows may be a stream without an end.
-                    found.ended = True
+                    found.end()
                     header = (b"server-timing", _metric(found, prefix).encode())
                     message = {**message, "headers": [*message.get("headers", ()), header]}
                 await send(message)

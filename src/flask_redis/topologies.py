@@ -25,6 +25,9 @@ from .parameters import parameters
 from .recording import recorded
 from .recording import Watch
 
+#: By default: the server may just be leaving with the process that started it, and redis-py 5 would not try again.
+EMBEDDED_RETRIES: t.Final = 3
+
 
 @dataclasses.dataclass
 class Surroundings:
@@ -48,8 +51,7 @@ def build(settings: Settings, surroundings: Surroundings) -> t.Any:
     :raises ConfigError: if the client class refuses its arguments, or an optional package is missing.
     """
     if settings.topology == "embedded" and settings.retry is None:
-        # The server may just be leaving with the process that started it, and redis-py 5 would not try again.
-        settings = dataclasses.replace(settings, retry=3)
+        settings = dataclasses.replace(settings, retry=EMBEDDED_RETRIES)
     breaker = surroundings.breakers.get(settings.prefix)
     options = {**settings.options, **resilience.options(settings, breaker)}
     _introduce(settings.client_class, options)
