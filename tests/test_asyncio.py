@@ -941,7 +941,7 @@ loop.close()
 
 def test_a_generator_that_does_not_end(app: Flask, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shutdown does not wait for ever for a generator that does not end: the connections are closed before."""
-    monkeypatch.setattr(flask_redis.asyncio, "LAST_USE_TIMEOUT", 0.1)
+    monkeypatch.setattr(flask_redis.asyncio, "LAST_USE_TIMEOUT", 1)
     redis = AsyncRedis(app)
     before = connected(server)
     errors: list[Exception] = []
@@ -1041,7 +1041,7 @@ def breaker_of(app: Flask) -> t.Any:
 def test_the_circuit_breaker_spans_loops_and_kinds(make_app: MakeApp, server: Server) -> None:
     """Failures count together over loops and both kinds of client; what one finds out holds for the others."""
     with Proxy(server.port) as proxy:
-        app = make_app(URL=proxy.url, RETRY=0, CIRCUIT_BREAKER={"fail_max": 3, "reset_timeout": 0.2})
+        app = make_app(URL=proxy.url, RETRY=0, CIRCUIT_BREAKER={"fail_max": 3, "reset_timeout": 60})
         redis, async_redis = Redis(app), AsyncRedis(app)
         run(async_redis.ping)
         proxy.refuse()
@@ -1058,6 +1058,8 @@ def test_the_circuit_breaker_spans_loops_and_kinds(make_app: MakeApp, server: Se
         with pytest.raises(redis_py.ConnectionError, match="circuit breaker of REDIS is open"):
             run(async_redis.ping)
         proxy.accept()
+        breaker_of(app).reset_timeout = 0.001
+        breaker_of(app).open()
         wait_until(lambda: run(async_redis.ping), ignoring=(redis_py.ConnectionError,))
         assert breaker_of(app).current_state == "closed"
         assert redis.ping()
@@ -1117,7 +1119,7 @@ def test_one_probe_which_may_be_cancelled(make_app: MakeApp, server: Server) -> 
             URL=proxy.url,
             RETRY=0,
             SOCKET_TIMEOUT=20,
-            CIRCUIT_BREAKER={"fail_max": 1, "reset_timeout": 0.2},
+            CIRCUIT_BREAKER={"fail_max": 1, "reset_timeout": 0.001},
         )
         redis = AsyncRedis(app)
 
@@ -1125,13 +1127,18 @@ def test_one_probe_which_may_be_cancelled(make_app: MakeApp, server: Server) -> 
             proxy.refuse()
             with pytest.raises(redis_py.ConnectionError):
                 await redis.ping()
+            # The next probe after this one.
+            breaker_of(app).reset_timeout = 2
             proxy.heal()
             proxy.drop()
             tasks: list[asyncio.Task[t.Any]] = []
             while not proxy.bytes_from_clients:
                 tasks += [asyncio.ensure_future(redis.ping()) for _ in range(10)]
                 await asyncio.sleep(0.01)
-            (probe,) = (task for task in tasks if not task.done())
+            pending = set(tasks)
+            while len(pending) > 1:
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            (probe,) = pending
             probe.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
             assert sum(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes) == 1

@@ -26,7 +26,7 @@ def test_a_quick_run(name: str, tmp_path: Path) -> None:
     """A part that really runs prints the machine, the tables and the goals, and writes its figures."""
     command = [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path), name]
     with Process(command, cwd=ROOT, separate_errors=True) as process:
-        assert process.wait(30) == 0, process
+        assert process.wait(100) == 0, process
     data = json.loads((tmp_path / "results.json").read_text("utf-8"))["parts"][name]
     values = data["get of 64 B, TCP"]
     assert {"Flask-And-Redis 2", "redis-py + hiredis", "bare socket"} == values.keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections.abc as cabc
+import re
 import signal
 import statistics
 import sys
@@ -61,6 +62,12 @@ def open_for_a_moment(app: Flask) -> None:
     wait_until(lambda: time.monotonic() > opened + 0.001)
 
 
+def be_patient(redis: Redis) -> None:
+    """Let it wait for answers of a server that is well, however busy the machine is."""
+    redis.connection_pool.connection_kwargs["socket_timeout"] = 30
+    redis.connection_pool.disconnect()
+
+
 def in_threads(count: int, function: cabc.Callable[[], t.Any]) -> list[t.Any]:
     """What *count* threads return that call *function* at the same time, or the error it raises."""
     outcomes: list[t.Any] = []
@@ -93,15 +100,15 @@ def failing(request: pytest.FixtureRequest, server: Server) -> cabc.Callable[[],
 
 def test_consecutive_failures_open_it(make_app: MakeApp, server: Server, failing: cabc.Callable[[], None]) -> None:
     """After as many failures as it is told it asks no more, and the error is still a ConnectionError."""
-    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=0.2, CIRCUIT_BREAKER=PATIENT)
+    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=0.3, CIRCUIT_BREAKER=PATIENT)
     redis = Redis(app)
-    redis.ping()
+    wait_until(redis.ping, ignoring=OUTAGE)
     assert circuit(app).current_state == "closed"
     failing()
     for _ in range(3):
         assert "circuit breaker" not in fails(redis.ping)
     assert circuit(app).current_state == "open"
-    said = r"circuit breaker of REDIS is open.* again within 60\.0 s\. The last failure: .*(refused|Timeout)"
+    said = r"circuit breaker of REDIS is open.* again within (60\.0|5\d\.\d) s\. The last failure: .*(refused|Timeout)"
     with pytest.raises(redis_py.ConnectionError, match=said):
         redis.ping()
 
@@ -197,9 +204,10 @@ def test_an_exhausted_pool_does_not_open_it(make_app: MakeApp, server: Server) -
 
 def test_a_wait_longer_than_the_timeout_does_not_open_it(make_app: MakeApp, server: Server) -> None:
     """A blocking command that outlives SOCKET_TIMEOUT fails, but the server answers those who connect."""
-    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=0.1, CIRCUIT_BREAKER={"fail_max": 2})
+    # Three more failures in a row are those of a server that does not let anybody connect in time.
+    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=0.2, CIRCUIT_BREAKER={"fail_max": 4})
     redis = Redis(app)
-    for _ in range(4):
+    for _ in range(5):
         with pytest.raises(redis_py.TimeoutError):
             redis.execute_command("BLPOP", "list", 5)
     assert circuit(app).current_state == "closed"
@@ -272,9 +280,9 @@ def test_threads_share_one(make_app: MakeApp, server: Server) -> None:
 
 def test_it_closes_when_the_server_is_back(make_app: MakeApp, server: Server, failing: cabc.Callable[[], None]) -> None:
     """After reset_timeout a probe goes out, and its answer closes the circuit for all."""
-    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=0.2, CIRCUIT_BREAKER=QUICK)
+    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=0.3, CIRCUIT_BREAKER=QUICK)
     redis = Redis(app)
-    redis.ping()
+    wait_until(redis.ping, ignoring=OUTAGE)
     failing()
     for _ in range(3):
         fails(redis.ping)
@@ -282,7 +290,8 @@ def test_it_closes_when_the_server_is_back(make_app: MakeApp, server: Server, fa
     server.start()
     wait_until(redis.ping, ignoring=OUTAGE)
     assert circuit(app).current_state == "closed"
-    assert all(in_threads(8, redis.ping))
+    be_patient(redis)
+    assert in_threads(8, redis.ping) == [True] * 8
 
 
 def test_a_probe_that_fails_opens_it_again(make_app: MakeApp, server: Server) -> None:
@@ -291,8 +300,9 @@ def test_a_probe_that_fails_opens_it_again(make_app: MakeApp, server: Server) ->
         app = make_app(URL=proxy.url, RETRY=0, CIRCUIT_BREAKER={"fail_max": 1, "reset_timeout": 0.3})
         redis = Redis(app)
         server.kill()
+        started = time.monotonic()
         fails(redis.ping)
-        started, tried = time.monotonic(), proxy.connections
+        tried = proxy.connections
         while proxy.connections < tried + 3:
             fails(redis.ping)
             assert circuit(app).current_state == "open"
@@ -325,7 +335,7 @@ def test_a_subscriber_is_no_probe(make_app: MakeApp, server: Server) -> None:
     with redis.pubsub(ignore_subscribe_messages=True) as listening, redis.pubsub() as polling:
         listening.subscribe("channel")
         polling.subscribe("channel")
-        assert polling.get_message(timeout=5)
+        assert polling.get_message(timeout=30)
         heard: list[t.Any] = []
         listener = threading.Thread(target=lambda: heard.append(next(listening.listen())), daemon=True)
         open_for_a_moment(app)
@@ -337,24 +347,24 @@ def test_a_subscriber_is_no_probe(make_app: MakeApp, server: Server) -> None:
         assert circuit(app).current_state == "closed"
         circuit(app).open()
         assert server.client().publish("channel", "message") == 2
-        listener.join(10)
+        listener.join(60)
         assert [message["data"] for message in heard] == ["message"]
         assert circuit(app).current_state == "open"
 
 
 def test_a_subscriber_that_lost_its_connection(make_app: MakeApp, server: Server) -> None:
     """A loop over get_message() is told of an outage at once, and goes on with its subscription afterwards."""
-    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=1, CIRCUIT_BREAKER=QUICK, DECODE_RESPONSES=True)
+    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=30, CIRCUIT_BREAKER=QUICK, DECODE_RESPONSES=True)
     redis = Redis(app)
     with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.subscribe("channel")
         pubsub.get_message(timeout=1)
         server.kill()
-        while circuit(app).current_state != "open":
-            fails(lambda: pubsub.get_message(timeout=1))
         started = time.monotonic()
-        fails(lambda: pubsub.get_message(timeout=1))
-        assert time.monotonic() - started < 0.5
+        while circuit(app).current_state != "open":
+            fails(lambda: pubsub.get_message(timeout=30))
+        fails(lambda: pubsub.get_message(timeout=30))
+        assert time.monotonic() - started < 20
         server.start()
 
         def receive() -> t.Any:
@@ -375,7 +385,7 @@ def test_a_blocking_command_as_the_probe(make_app: MakeApp, server: Server) -> N
     waiting.start()
     wait_until(lambda: circuit(app).current_state == "closed")
     assert redis.rpush("list", "element")
-    waiting.join(10)
+    waiting.join(60)
     assert popped == [(b"list", b"element")]
 
 
@@ -413,29 +423,31 @@ def test_a_probe_that_is_interrupted(make_app: MakeApp, server: Server) -> None:
 
 def test_what_ends_beside_the_probe(make_app: MakeApp, server: Server) -> None:
     """A command that began before the circuit opened may fail while a probe is out: only the probe counts."""
-    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=1, CIRCUIT_BREAKER=PATIENT)
+    app = make_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=60, CIRCUIT_BREAKER=PATIENT)
     redis = Redis(app)
     outcomes: list[t.Any] = []
 
-    def start(function: cabc.Callable[[], t.Any]) -> threading.Thread:
+    def start(number: int, function: cabc.Callable[[], t.Any]) -> threading.Thread:
         thread = threading.Thread(target=lambda: outcomes.append(function()), daemon=True)
         thread.start()
+        wait_until(lambda: server.info("clients")["blocked_clients"] == str(number))
         return thread
 
-    earlier = start(lambda: fails(lambda: redis.execute_command("BLPOP", "list", 0)))
-    wait_until(lambda: server.info("clients")["blocked_clients"] == "1")
-    # The probe's connection, a new one, will be more patient.
-    redis.connection_pool.connection_kwargs["socket_timeout"] = 30
+    client_id = redis.client_id()
+    earlier = start(1, lambda: fails(lambda: redis.execute_command("BLPOP", "list", 0)))
+    # The probe is to find a connection that is open: the greeting of a new one would be its answer.
+    redis.ping()
     open_for_a_moment(app)
-    server.pause()
-    probe = start(redis.ping)
-    wait_until(lambda: circuit(app).current_state == "half-open")
-    earlier.join(10)
+    probe = start(2, lambda: redis.execute_command("BLPOP", "other list", 0))
     assert circuit(app).current_state == "half-open"
-    server.resume()
-    probe.join(10)
+    server.command("CLIENT", "KILL", "ID", client_id)
+    earlier.join(60)
+    assert len(outcomes) == 1
+    assert circuit(app).current_state == "half-open"
+    server.command("RPUSH", "other list", "element")
+    probe.join(60)
     assert circuit(app).current_state == "closed"
-    assert outcomes[1] is True
+    assert list(outcomes[1]) == [b"other list", b"element"]
 
 
 # --- Its state -------------------------------------------------------------------------------------------------------
@@ -450,7 +462,8 @@ def test_its_state_can_be_asked_for(make_app: MakeApp, server: Server) -> None:
     assert circuit(app).name == "REDIS"
     assert (circuit(app).fail_max, circuit(app).reset_timeout) == (2, 30)
     circuit(app).open()
-    assert fails(redis.ping) == "The circuit breaker of REDIS is open, the server is asked again within 30.0 s."
+    said = r"The circuit breaker of REDIS is open, the server is asked again within (30\.0|2\d\.\d) s\."
+    assert re.fullmatch(said, fails(redis.ping))
     assert other.ping()
     circuit(app).close()
     assert redis.ping()
@@ -591,7 +604,7 @@ def test_asyncio(make_app: MakeApp, server: Server, failing: cabc.Callable[[], N
         server.start()
         open_for_a_moment(app)
         while await outcome() is not True:
-            pass
+            open_for_a_moment(app)
         assert circuit(app).current_state == "closed"
 
     asyncio.run(main())

@@ -252,7 +252,7 @@ def test_our_urls_keys_and_commands(make_app: MakeApp, server: Server) -> None:
     # Else app.extensions has the only one of them: an object that nobody holds is gone.
     assert repr(FlaskRedis(app, config_prefix="NODES")) == "<FlaskRedis NODES redis+cluster://one:6379>"
     runner = app.test_cli_runner()
-    assert runner.invoke(args=["redis", "ping", "--prefix", "REDIS"]).exit_code == 0
+    assert runner.invoke(args=["redis", "ping", "--prefix", "REDIS", "--timeout", "20"]).exit_code == 0
     shown = runner.invoke(args=["redis", "config", "--prefix", "REDIS"]).output
     assert "FlaskRedis(decode_responses=…)  true" in shown
     assert app.make_shell_context()["redis"] is app.extensions["redis"]
@@ -270,7 +270,7 @@ def test_a_provider_of_redis_py(make_app: MakeApp) -> None:
     client = FlaskRedis.from_custom_provider(fakeredis.FakeRedis, app, decode_responses=True)
     client.set("key", "value")
     assert client.get("key") == "value"
-    (result,) = health.check(app)
+    (result,) = health.check(app, 20)
     assert (result.ok, result.server, result.url) == (True, "fakeredis", "redis://example.com:6379/2")
 
 

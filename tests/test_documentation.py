@@ -374,10 +374,10 @@ def recording(reader: Reader, request: pytest.FixtureRequest) -> cabc.Generator[
     app = Flask("shop")
     app.config.update(reader.namespace["app"].config)
     code = compile(VIEWS, reader.folder / "shop/views.py", "exec")
-    exec(code, {"app": app, "Redis": Redis})  # noqa: S102
-    # Each way, so that every command is a slow one.
     with Proxy(server.port) as proxy:
         app.config["REDIS_URL"] = proxy.url
+        exec(code, {"app": app, "Redis": Redis})  # noqa: S102
+        # Each way, so that every command is a slow one.
         proxy.delay(0.06)
         response = app.test_client().get("/")
     said = [f"Server-Timing: {response.headers['Server-Timing']}", *log.messages]

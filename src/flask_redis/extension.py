@@ -290,7 +290,7 @@ class Extension:
             return _forwarder(name, value).__get__(self) if inspect.isroutine(value) else value
 
 
-def _checked(prefix: str | None) -> str | None:
+def _checked(prefix: t.Any) -> str | None:
     if prefix is not None and (not isinstance(prefix, str) or not prefix):
         raise ValueError(f"The config prefix is {prefix!r}; accepted: what keys begin with, such as 'REDIS'.")
     return prefix

@@ -30,7 +30,7 @@ def release_group(group: int) -> None:
 def make_directory() -> Path:
     """A new private directory with a path short enough for a Unix socket in it (about 100 bytes)."""
     path = tempfile.mkdtemp(prefix="fr-")
-    if len(os.fsencode(path)) > 70:
+    if len(os.fsencode(path)) >= 60:
         Path(path).rmdir()
         path = tempfile.mkdtemp(prefix="fr-", dir="/tmp")
     _tell(f"+ directory {path}")

@@ -49,6 +49,8 @@ class Process:
         self._closed = False
         self._stdout = _Output()
         self._stderr = _Output() if separate_errors else self._stdout
+        # What it or its children keep there goes with it, though they are killed before they can tidy up.
+        self._temporary = cleanup.make_directory()
         try:
             self._popen = subprocess.Popen(
                 self.command,
@@ -57,13 +59,14 @@ class Process:
                 stderr=self._stderr.fileno(),
                 bufsize=0,
                 cwd=cwd,
-                env=_environment(env or {}),
+                env=_environment({"TMPDIR": str(self._temporary), **(env or {})}),
                 pass_fds=pass_fds,
                 start_new_session=True,
             )
         except BaseException:
             self._stdout.close()
             self._stderr.close()
+            cleanup.remove_directory(self._temporary)
             raise
         cleanup.guard_group(self.pid)
 
@@ -168,6 +171,7 @@ class Process:
                 os.kill(child, signal.SIGKILL)
         self._popen.wait()
         cleanup.release_group(self.pid)
+        cleanup.remove_directory(self._temporary)
         if self._popen.stdin is not None:
             self._popen.stdin.close()
         self._stdout.close()
