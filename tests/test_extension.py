@@ -517,6 +517,14 @@ def test_client_list_shows_the_library_of_the_application(make_app: MakeApp, ser
     assert ("shop(flask-and-redis_v2.0.0)", "3.2") in libraries
 
 
+def test_driver_info_of_the_application(make_app: MakeApp) -> None:
+    """An object that says all of it is passed on as it is, where redis-py knows it."""
+    if hasattr(redis_py, "DriverInfo"):
+        info = redis_py.DriverInfo("shop", "3.2")
+        redis = Redis(make_app(DRIVER_INFO=info))
+        assert redis.connection_pool.connection_kwargs["driver_info"] is info
+
+
 def test_without_metadata(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """An application that is packed into one file, where no package has any, works too."""
 

@@ -643,11 +643,20 @@ class Bare:
         self.lib_name = lib_name
 
 
+class Barer:
+    """One that takes nothing else."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+
+
 def test_class_of_another_kind(make_app: MakeApp) -> None:
     """Any class serves that takes what is configured; it may pass on who drives the connection."""
     client: t.Any = Redis(make_app(CLASS=Bare, HOST="example.com")).connection
     assert client.host == "example.com"
     assert client.lib_name.startswith("redis-py(flask-and-redis_v")
+    client = Redis(make_app(CLASS=Barer, HOST="example.com")).connection
+    assert client.host == "example.com"
 
 
 class Picky(redis_py.Redis):
