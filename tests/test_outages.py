@@ -164,7 +164,7 @@ def check_echoes(answers: cabc.Iterable[Answer]) -> None:
 def test_server_is_killed_under_load(
     server: Server, start_app: StartApp, report: Report, breaker: dict[str, float] | None
 ) -> None:
-    """Two workers with eight threads each live through it: no wrong answer, no stuck worker, and as before within a second."""
+    """Two workers of eight threads live through it: no wrong answer, no stuck worker, a second later as before."""
     config = {"CIRCUIT_BREAKER": json.dumps(breaker)} if breaker else {}
     gunicorn = start_app(URL=server.url, RETRY=0, SOCKET_TIMEOUT=2, DECODE_RESPONSES="true", **config)
     workers = set(children_of(gunicorn.pid))
