@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 
@@ -10,6 +11,10 @@ import socket
 # starts again, and no client that tries a stopped server's port can be given that port itself and talk to itself.
 # The highest leaves room for a cluster bus, which is 10000 ports further.
 _RANGE = range(10_240, 22_768)
+
+# Each of pytest-xdist's processes has ports of its own, those of their cluster buses included: 10000 is a multiple.
+_STEP = 16
+_OWN = _RANGE[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % _STEP :: _STEP]
 
 _taken: set[int] = set()
 
@@ -20,7 +25,7 @@ def free_port(*offsets: int) -> int:
     Free now: another process may take it before it is used, so whoever uses it must be ready to ask again. In this
     process no port is given twice.
     """
-    candidates = list(_RANGE)
+    candidates = list(_OWN)
     random.shuffle(candidates)
     for port in candidates:
         ports = {port, *(port + offset for offset in offsets)}
