@@ -28,7 +28,6 @@ from redis.retry import Retry
 from flask_redis import AsyncRedis
 from flask_redis import cli
 from flask_redis import ConfigError
-from flask_redis import FlaskRedis
 from flask_redis import Redis
 
 from .conftest import MakeApp
@@ -391,6 +390,7 @@ def test_config_is_what_the_client_does(config: dict[str, t.Any], make_app: Make
         ("REDIS_CLUSTER_ERROR_RETRY_ATTEMPTS", {"CLUSTER_ERROR_RETRY_ATTEMPTS": 1}),
     ],
 )
+# redis-py's own, of a key that it still takes.
 @pytest.mark.filterwarnings("ignore:.*cluster_error_retry_attempts.*:DeprecationWarning")
 def test_config_of_a_cluster_is_what_it_does(
     key: str, more: dict[str, t.Any], make_app: MakeApp, cluster_group: ClusterGroup
@@ -500,24 +500,6 @@ def test_no_connection(arguments: list[str], make_app: MakeApp) -> None:
     result = run(app, *arguments)
     assert result.exit_code == 1
     assert result.output == "Error: The application 'app' has no Redis: call init_app() of one with it.\n"
-
-
-def test_a_connection_that_nobody_knows(make_app: MakeApp) -> None:
-    """A FlaskRedis with a provider of its own may have any client: the commands know of none, and say so."""
-
-    class Notes:
-        @classmethod
-        def from_url(cls, url: str) -> Notes:
-            """Return an object."""
-            return cls()
-
-    app = make_app()
-    client = FlaskRedis.from_custom_provider(Notes, app)
-    for command in "ping", "config", "cli":
-        result = run(app, command)
-        assert result.exit_code == 1
-        assert "Nothing is known of the connections of 'app'" in result.output
-    assert isinstance(client.connection, Notes)
 
 
 def test_config_as_it_was_at_init_app(make_app: MakeApp) -> None:

@@ -275,7 +275,7 @@ def test_a_provider_of_redis_py(make_app: MakeApp) -> None:
 
 
 def test_a_provider_that_is_no_redis(make_app: MakeApp) -> None:
-    """A provider needs from_url() and nothing else; the health check does not ask its client."""
+    """A provider needs from_url() and nothing else; the health check and the commands do not ask its client."""
 
     class Notes:
         @classmethod
@@ -288,6 +288,10 @@ def test_a_provider_that_is_no_redis(make_app: MakeApp) -> None:
     assert isinstance(client.connection, Notes)
     assert repr(client) == "<FlaskRedis REDIS Notes>"
     assert health.check(app) == []
+    for command in "ping", "config", "cli":
+        result = app.test_cli_runner().invoke(args=["redis", command])
+        assert result.exit_code == 1
+        assert "Nothing is known of the connections of 'app'" in result.output
     with pytest.raises(TypeError, match=r"takes a class with from_url\(\), not None"):
         FlaskRedis.from_custom_provider(None)
 

@@ -669,6 +669,7 @@ PASSWORD = "correct-horse-battery-staple-7'Qx9$Lm2Vt4"
     [
         "redis://me:{}@redis.internal.example.com:6379/0",
         "redis://:{}",
+        " REDIS://:{}",
         "me:{}@redis.internal.example.com:6379",
         "{}@redis",
     ],

@@ -324,7 +324,7 @@ def _show(name: str, value: t.Any) -> str:
     """*value* for an error message; a secret is not shown."""
     if urls.SECRET.search(name) or name == "sentinel_kwargs":
         return "a secret that is not shown here"
-    if isinstance(value, str) and (name == "url" or re.match(r"[a-z+]+://", value)):
+    if isinstance(value, str) and (name == "url" or re.match(r"\s*[a-z+]+://", value, re.IGNORECASE)):
         return repr(urls.mask(value))
     # A part of a URL in the wrong key. Masked first: what is cut out of the middle may be the "@".
     shown = re.sub(r".*@", "***@", repr(value), flags=re.DOTALL)

@@ -71,13 +71,13 @@ class Server:
     def _running(self) -> str | None:
         with contextlib.suppress(OSError):
             # A link, because the path of a socket must be short, and that of the data need not be.
-            path = os.readlink(self._socket)  # noqa: PTH115
-            return path if self._is_private(path) and _answers(path) else None
+            path = self._socket.readlink()
+            return str(path) if self._is_private(path) and _answers(str(path)) else None
         return None
 
-    def _is_private(self, path: str) -> bool:
+    def _is_private(self, path: Path) -> bool:
         """Whether no other user can have put a socket there: in the directory for temporary files everybody may."""
-        return os.lstat(os.path.dirname(path)).st_uid in {0, self.directory.stat().st_uid}  # noqa: PTH120
+        return path.parent.lstat().st_uid in {0, self.directory.stat().st_uid}
 
     def _start(self) -> str:
         deadline = time.monotonic() + START_TIMEOUT
@@ -156,8 +156,8 @@ class Server:
         """Put away what is left of the server before, which may have been killed together with its watcher."""
         self.stop()
         with contextlib.suppress(OSError):
-            path = Path(os.readlink(self._socket))  # noqa: PTH115
-            if self._is_private(str(path)):
+            path = self._socket.readlink()
+            if self._is_private(path):
                 path.unlink(missing_ok=True)
                 path.parent.rmdir()
 

@@ -213,7 +213,8 @@ class Extension:
             has one prefix: that of the constructor if it was given there, else the first one given here, else
             ``"REDIS"``.
         :raises ConfigError: if the configuration cannot be used.
-        :raises ValueError: if the prefix is none, is taken on this application, or this object has another one.
+        :raises ValueError: if the prefix is empty or no text, is taken on this application, or is not the one that
+            this object has.
         """
         app = unwrapped(app)
         prefix = _checked(config_prefix) or self.config_prefix
