@@ -9,6 +9,7 @@ import typing as t
 
 import flask
 import redis as redis_py
+from werkzeug.exceptions import InternalServerError
 
 from flask_redis import Redis
 
@@ -32,6 +33,12 @@ def start_the_clock() -> None:
 def unavailable(error: redis_py.RedisError) -> tuple[str, int]:
     """What the application makes of an outage: the seconds that it took to notice, and the error."""
     return f"{time.monotonic() - flask.g.started:.3f} {type(error).__name__}: {error}", 503
+
+
+@app.errorhandler(500)
+def unexpected(error: InternalServerError) -> tuple[str, int]:
+    """Any other error, for the test to show."""
+    return repr(error.original_exception or error), 500
 
 
 @app.route("/")
