@@ -89,9 +89,12 @@ class Goal:
 
 
 def at_most(text: str, found: Spread, limit: float, unit: Unit | None = None) -> Goal:
-    """The goal that the median is not above *limit*, which is in the *unit* of the table."""
+    """The goal that the median is not above *limit*, which is in the *unit* of the table.
+
+    A ratio is compared as it is shown, with the two digits that a goal for it has.
+    """
     if unit is None:
-        return Goal(f"{text}: at most {limit:g}", times(found), found.median <= limit)
+        return Goal(f"{text}: at most {limit:g}", times(found), round(found.median, 2) <= limit)
     return Goal(f"{text}: at most {limit:g} {unit.name}", between(found, unit), found.median * unit.factor <= limit)
 
 

@@ -46,7 +46,17 @@ class Part(t.Protocol):
         ...
 
 
-NAMES: t.Final = ("command", "forwarding", "init_app", "importing", "pages", "asyncio_pages", "outage", "profile")
+NAMES: t.Final = (
+    "beside",
+    "command",
+    "forwarding",
+    "init_app",
+    "importing",
+    "pages",
+    "asyncio_pages",
+    "outage",
+    "profile",
+)
 
 
 def part(name: str) -> Part:
