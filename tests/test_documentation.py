@@ -376,6 +376,7 @@ def recording(reader: Reader, request: pytest.FixtureRequest) -> cabc.Generator[
     code = compile(VIEWS, reader.folder / "shop/views.py", "exec")
     with Proxy(server.port) as proxy:
         app.config["REDIS_URL"] = proxy.url
+        # Code of this module, whose lines are to be those of the page's file.
         exec(code, {"app": app, "Redis": Redis})  # noqa: S102
         # Each way, so that every command is a slow one.
         proxy.delay(0.06)

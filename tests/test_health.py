@@ -226,10 +226,9 @@ class Provider(redis_py.CredentialProvider):
         return (current_app.config["LATER"],)
 
 
-@pytest.mark.filterwarnings("ignore:REDIS_SSL_PASSWORD has no effect:UserWarning")
 def test_credential_provider(make_app: MakeApp, secret_server: Server) -> None:
     """A credential provider has the caller's application context. Its errors are shown without what is a secret."""
-    app = make_app(PORT=secret_server.port, PROTOCOL=2, CREDENTIAL_PROVIDER=Provider(), SSL_PASSWORD=b"hush")
+    app = make_app(PORT=secret_server.port, PROTOCOL=2, CREDENTIAL_PROVIDER=Provider(), SSL=False, SSL_PASSWORD=b"hush")
     Redis(app)
     with app.app_context():
         assert check(app).error == "RuntimeError"

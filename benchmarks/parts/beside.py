@@ -29,16 +29,16 @@ if t.TYPE_CHECKING:
     from ..contenders import Contender
     from ..worker import Worker
 
+#: How many of a command are asked before it is the other client's turn: some milliseconds at most.
+COMMANDS: t.Final[cabc.Mapping[str, int]] = {"get of 64 B": 15, "get of 10 KiB": 15, "lrange of 1,000": 2}
+TURNS: t.Final = 30
+
 TITLE = "One command, beside redis-py in the same process"
 METHOD = (
     "Two processes that do the same differ by some percent, and one percent is the question. So the client that an"
     " extension makes and one of `redis.Redis.from_url()` are asked in turn in one process, a few commands each: a"
-    " figure is the median of 30 such ratios, with clients made for it."
+    f" figure is the median of {TURNS} such ratios, with clients made for it."
 )
-
-#: How many of a command are asked before it is the other client's turn: some milliseconds at most.
-COMMANDS: t.Final[cabc.Mapping[str, int]] = {"get of 64 B": 15, "get of 10 KiB": 15, "lrange of 1,000": 2}
-TURNS: t.Final = 30
 
 
 def measure(bench: Bench) -> Data:

@@ -208,7 +208,8 @@ class Together:
                 try:
                     function()
                 except Exception as error:  # noqa: BLE001
-                    # Not kept by this object: the traceback has the client, its connections and the application.
+                    # Raised below, here and where others wait. Not kept by this object: the traceback has the
+                    # client, its connections and the application.
                     call.error = error
                 else:
                     call.error = None
